@@ -15,7 +15,7 @@ use crate::claims::register::ClaimId;
 
 /// How a declaration names values of a fact about a machine.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
+enum FactKind {
     /// A range of versions.
     Version,
     /// The whole text, or whole words at its beginning.
@@ -25,17 +25,17 @@ enum Kind {
 }
 
 /// The facts about a machine that a declaration's `when` may name.
-const FACTS: [(&str, Kind); 10] = [
-    ("podman", Kind::Version),
-    ("crun", Kind::Version),
-    ("wasmedge", Kind::Version),
-    ("systemd", Kind::Version),
-    ("kernel", Kind::Version),
-    ("wasm", Kind::Capability),
-    ("controllers", Kind::Capability),
-    ("distribution", Kind::Text),
-    ("architecture", Kind::Text),
-    ("accelerator", Kind::Text),
+const FACTS: [(&str, FactKind); 10] = [
+    ("podman", FactKind::Version),
+    ("crun", FactKind::Version),
+    ("wasmedge", FactKind::Version),
+    ("systemd", FactKind::Version),
+    ("kernel", FactKind::Version),
+    ("wasm", FactKind::Capability),
+    ("controllers", FactKind::Capability),
+    ("distribution", FactKind::Text),
+    ("architecture", FactKind::Text),
+    ("accelerator", FactKind::Text),
 ];
 
 /// Returns the facts that declarations may name, from a description of a machine such as the one in `run.json`. What is
@@ -60,14 +60,14 @@ pub fn facts(machine: &Json) -> BTreeMap<String, String> {
 /// Returns whether a fact has a value that a declaration names.
 fn fits(name: &str, wanted: &str, value: &str) -> bool {
     match FACTS.iter().find(|(fact, _)| *fact == name) {
-        Some((_, Kind::Version)) => {
+        Some((_, FactKind::Version)) => {
             let range = wanted.parse::<VersionRange>().ok();
             range.zip(Version::parse(value)).is_some_and(|(range, version)| range.contains(&version))
         }
-        Some((_, Kind::Text)) => {
+        Some((_, FactKind::Text)) => {
             value.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
         }
-        Some((_, Kind::Capability)) => value.split(' ').any(|word| word == wanted),
+        Some((_, FactKind::Capability)) => value.split(' ').any(|word| word == wanted),
         None => false,
     }
 }
@@ -140,7 +140,7 @@ impl Deviation {
             let known = || FACTS.map(|(known, _)| known).join(", ");
             let kind =
                 kind.with_context(|| format!("{name}: no machine has a fact \"{fact}\": name one of {}", known()))?;
-            if kind == Kind::Version {
+            if kind == FactKind::Version {
                 wanted.parse::<VersionRange>().map_err(|error| anyhow::anyhow!("{name}: {fact} = {error}"))?;
             }
             anyhow::ensure!(!wanted.is_empty(), "{name}: its {fact} is empty: write a value, or leave it out");

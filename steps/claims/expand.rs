@@ -19,7 +19,7 @@ const SMALLEST: usize = 128;
 
 /// A scenario as it runs, and what it was made of.
 #[derive(Clone, Debug)]
-pub struct Expanded<'a> {
+pub struct ExpandedScenario<'a> {
     /// Has all tags that count, the steps of the backgrounds first, and the values of its row. It stands on the line of
     /// its row, or of its own.
     pub scenario: Scenario,
@@ -32,7 +32,7 @@ pub struct Expanded<'a> {
 }
 
 /// Returns all scenarios of a feature with this text, in their order.
-pub fn expand<'a>(feature: &'a Feature, text: &str) -> Vec<Expanded<'a>> {
+pub fn expand<'a>(feature: &'a Feature, text: &str) -> Vec<ExpandedScenario<'a>> {
     let piped = piped_lines(text);
     let own = feature.scenarios.iter().map(|scenario| (None, scenario));
     let of_rules = feature.rules.iter().flat_map(|rule| rule.scenarios.iter().map(move |each| (Some(rule), each)));
@@ -114,7 +114,7 @@ fn expanded<'a>(
     rule: Option<&'a Rule>,
     written: &'a Scenario,
     row: Option<(&'a Examples, Row)>,
-) -> Expanded<'a> {
+) -> ExpandedScenario<'a> {
     let above = [feature.background.as_ref(), rule.and_then(|rule| rule.background.as_ref())];
     let above = above.into_iter().flatten().flat_map(|Background { steps, .. }| steps);
     // Not a clone of what is written, which has all the rows.
@@ -161,7 +161,7 @@ fn expanded<'a>(
             scenario.steps.push(refusal);
         }
     }
-    Expanded { scenario, written, rule, examples: row.map(|(examples, _)| examples), mistake }
+    ExpandedScenario { scenario, written, rule, examples: row.map(|(examples, _)| examples), mistake }
 }
 
 /// Replaces each `<column>` by the row's value.
@@ -211,7 +211,7 @@ mod tests {
 
     fn shown(text: &str) -> Vec<String> {
         let feature = FeatureFile::parse(String::new(), text).unwrap().feature;
-        let shown = |Expanded { scenario, mistake, .. }: &Expanded| {
+        let shown = |ExpandedScenario { scenario, mistake, .. }: &ExpandedScenario| {
             let Scenario { name, tags, position, .. } = scenario;
             let steps = scenario.steps.iter().map(|step| {
                 let table = step.table.iter().flat_map(|table| table.rows.concat());

@@ -13,7 +13,7 @@ pub use decision::{Capabilities, Decision, NotJudgedReason, lacks};
 
 use crate::base::platform::MachineKind;
 pub use crate::claims::expand::REFUSAL;
-use crate::claims::expand::{Expanded, expand};
+use crate::claims::expand::{ExpandedScenario, expand};
 pub use crate::claims::feature_file::FeatureFile;
 use crate::claims::register::{Claim, ClaimId, Register, Requirement};
 use decision::{Placement, place};
@@ -142,7 +142,7 @@ impl std::fmt::Display for Shard {
 
 impl FeatureFile {
     /// Returns its scenarios as they run: every row of an outline, every scenario of a rule.
-    pub fn scenarios(&self) -> Vec<Expanded<'_>> {
+    pub fn scenarios(&self) -> Vec<ExpandedScenario<'_>> {
         expand(&self.feature, &self.text)
     }
 }
@@ -162,11 +162,12 @@ impl Plan {
         for file in features {
             let mut wrong = |line: usize, mistake: String| mistakes.push(located(&file.path, line, &mistake));
             let all = file.scenarios();
-            let of_one_table =
-                |a: &Expanded, b: &Expanded| std::ptr::eq(a.written, b.written) && a.scenario.tags == b.scenario.tags;
+            let of_one_table = |a: &ExpandedScenario, b: &ExpandedScenario| {
+                std::ptr::eq(a.written, b.written) && a.scenario.tags == b.scenario.tags
+            };
             for rows in all.chunk_by(of_one_table) {
                 // Rows of one table have the same tags and steps, and so the same mistakes.
-                let Some(Expanded { scenario: first, .. }) = rows.first() else { continue };
+                let Some(ExpandedScenario { scenario: first, .. }) = rows.first() else { continue };
                 let claim = match the_claim(first, register) {
                     Ok(claim) => claim,
                     Err(mistake) => {
@@ -180,7 +181,7 @@ impl Plan {
                 if let Some(mistake) = misuse(first, claim, control) {
                     wrong(first.position.line, mistake);
                 }
-                for Expanded { scenario, mistake, .. } in rows {
+                for ExpandedScenario { scenario, mistake, .. } in rows {
                     let line = scenario.position.line;
                     mistake.iter().for_each(|mistake| wrong(line, mistake.clone()));
                     let decision = match wanted(scenario) {

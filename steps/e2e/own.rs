@@ -1,12 +1,12 @@
 //! Steps about a workload of your own (`--suite DIR`): with its own Quadlet, or with one thing changed for controls.
 
 use crate::e2e::prelude::*;
-use assay::claims::workload::change::Change;
+use assay::claims::workload::change::QuadletChange;
 use assay::measurement::journal;
 use assay::measurement::trial::watch::Until;
 use assay::verdict::{Phase, Reason};
 
-async fn about_own(world: &mut ScenarioWorld, change: Change, until: Until) -> anyhow::Result<()> {
+async fn about_own(world: &mut ScenarioWorld, change: QuadletChange, until: Until) -> anyhow::Result<()> {
     world.about(world.fixtures.own_run(change, until).await)
 }
 
@@ -24,30 +24,30 @@ async fn has_had_time_to_speak(world: &mut ScenarioWorld) -> anyhow::Result<()> 
 
 #[when("the workload has run as its Quadlet specifies")]
 async fn ran(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    about_own(world, Change::Nothing, Until::Ended).await
+    about_own(world, QuadletChange::Nothing, Until::Ended).await
 }
 
 /// Counted from when its unit is active. Or until it has ended, if that comes first; after that time it is killed.
 #[when(expr = "the workload has run for {duration} as its Quadlet specifies")]
 async fn ran_for(world: &mut ScenarioWorld, time: DurationWord) -> anyhow::Result<()> {
-    about_own(world, Change::Nothing, time.held()).await
+    about_own(world, QuadletChange::Nothing, time.held()).await
 }
 
 /// With that as its memory limit, on a separate machine.
 #[when(expr = "the workload has run for {duration} with a limit of {size} of memory")]
 async fn ran_within_memory(world: &mut ScenarioWorld, time: DurationWord, size: SizeWord) -> anyhow::Result<()> {
-    about_own(world, Change::Memory(size.0), time.held()).await
+    about_own(world, QuadletChange::Memory(size.0), time.held()).await
 }
 
 /// With that as its CPU limit, on a separate machine.
 #[when(expr = "the workload has run for {duration} with a limit of {percent} of a CPU")]
 async fn ran_within_cpu(world: &mut ScenarioWorld, time: DurationWord, share: PercentWord) -> anyhow::Result<()> {
-    about_own(world, Change::Cpu(share.0), time.held()).await
+    about_own(world, QuadletChange::Cpu(share.0), time.held()).await
 }
 
 #[when("the workload has been started with an entrypoint that does not exist")]
 async fn started_empty(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    about_own(world, Change::Program, Until::Stopped(1)).await
+    about_own(world, QuadletChange::Program, Until::Stopped(1)).await
 }
 
 /// Looks for a line that contains the text; in a long log, only in the first 256 KiB. Not judged if a line may be missing,

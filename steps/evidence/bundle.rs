@@ -79,7 +79,7 @@ impl EvidenceBundle {
 /// Reads `run.json` or `verdicts.json`, if it is of this layout.
 pub fn document<T: DeserializeOwned>(folder: &SandboxedDir, name: &str) -> anyhow::Result<T> {
     #[derive(Deserialize)]
-    struct Layout {
+    struct Versioned {
         #[serde(default)]
         schema: u32,
     }
@@ -87,7 +87,7 @@ pub fn document<T: DeserializeOwned>(folder: &SandboxedDir, name: &str) -> anyho
     let shown = shown.display();
     let incomplete = || format!("{} is not the whole folder of a run", folder.path().display());
     let text = folder.text(name).with_context(incomplete)?;
-    let Layout { schema } = serde_json::from_str(&text).with_context(|| format!("{shown} is not JSON"))?;
+    let Versioned { schema } = serde_json::from_str(&text).with_context(|| format!("{shown} is not JSON"))?;
     anyhow::ensure!(
         schema == SCHEMA,
         "{shown} has layout {schema}, and this version reads {SCHEMA}: use the version that wrote it"

@@ -14,7 +14,7 @@ use crate::exec::shell::Shell;
 use crate::measurement::catalogue::LOST;
 use crate::measurement::journal::{self, Journal};
 use crate::measurement::podman_run::{self, PodmanRun};
-use crate::measurement::start::{self, Refusal};
+use crate::measurement::start::{self, StartRefusal};
 use crate::measurement::trial::watch::{self, Until};
 use crate::measurement::trial::{self, Trial};
 use crate::measurement::{Reading, Unreadable};
@@ -57,7 +57,7 @@ pub struct Watched {
     pub raw_journal: String,
     pub journal: Journal,
     /// Why the workload never started, if it did not.
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<StartRefusal>,
 }
 
 impl Watched {

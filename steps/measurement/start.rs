@@ -9,7 +9,7 @@ pub const REFUSED: &str = "unit.refused";
 
 /// What a start needs that it did not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct StartRefusal {
     /// Who refused it, and their own sentence.
     pub message: String,
     remedy: &'static str,
@@ -17,9 +17,9 @@ pub struct Refusal {
     started: bool,
 }
 
-impl Refusal {
-    fn new(who: &str, sentence: &str, remedy: &'static str) -> Refusal {
-        Refusal { message: format!("{who}: {}", sentence.trim_end_matches('.')), remedy, started: false }
+impl StartRefusal {
+    fn new(who: &str, sentence: &str, remedy: &'static str) -> StartRefusal {
+        StartRefusal { message: format!("{who}: {}", sentence.trim_end_matches('.')), remedy, started: false }
     }
 
     pub fn reading(&self) -> Reading {
@@ -67,15 +67,15 @@ const PODMAN: [(&str, &str); 6] = [
 
 /// Returns the refusal of a start; `None` if the workload ran, or was killed because memory ran out. `generator` is what
 /// the Quadlet generator says about the unit's Quadlet.
-pub fn refusal(trial: &Trial, lines: &[Line], unit: &str, generator: &str) -> Option<Refusal> {
+pub fn refusal(trial: &Trial, lines: &[Line], unit: &str, generator: &str) -> Option<StartRefusal> {
     let job = trial.last.get("start-error").map(String::as_str);
     if trial.shown("LoadState").is_some_and(|state| state != "loaded") {
         return Some(match generator_error(generator, unit) {
             Some(error) => {
                 let remedy = if error.contains("requested Quadlet") { ALONE } else { QUADLET };
-                Refusal::new("the Quadlet generator", &error, remedy)
+                StartRefusal::new("the Quadlet generator", &error, remedy)
             }
-            None => Refusal::new("systemd", job.unwrap_or("the unit is not loaded"), QUADLET),
+            None => StartRefusal::new("systemd", job.unwrap_or("the unit is not loaded"), QUADLET),
         });
     }
     if was_active(trial) || ran_out_of_memory(trial) {
@@ -89,22 +89,22 @@ pub fn refusal(trial: &Trial, lines: &[Line], unit: &str, generator: &str) -> Op
     let started = was_started(trial, lines);
     if trial.stops.iter().any(|stop| stop.result == "timeout") {
         let sentence = find("operation timed out").map_or("Result=timeout", |line| &line.text);
-        return Some(Refusal { started, ..Refusal::new("systemd", sentence, TIME) });
+        return Some(StartRefusal { started, ..StartRefusal::new("systemd", sentence, TIME) });
     }
     if started {
         // What ended the workload's start was another program of the Quadlet.
         let other = find("Control process exited")?;
         let first = find("Main process exited").is_none_or(|main| main.at > other.at);
-        return first.then(|| Refusal { started, ..Refusal::new("systemd", &other.text, HELPERS) });
+        return first.then(|| StartRefusal { started, ..StartRefusal::new("systemd", &other.text, HELPERS) });
     }
     if let Some(error) = podmans_error(lines) {
         let remedy = PODMAN.iter().find(|(words, _)| error.contains(words)).map_or(NEEDS, |(_, remedy)| remedy);
-        return Some(Refusal::new("Podman", &error, remedy));
+        return Some(StartRefusal::new("Podman", &error, remedy));
     }
     let message = SYSTEMD.iter().find_map(|(words, remedy)| Some((find(words)?.text.as_str(), *remedy)));
     match (message, job) {
-        (Some((sentence, remedy)), _) => Some(Refusal::new("systemd", sentence, remedy)),
-        (None, Some(job)) => Some(Refusal::new("systemd", job, NEEDS)),
+        (Some((sentence, remedy)), _) => Some(StartRefusal::new("systemd", sentence, remedy)),
+        (None, Some(job)) => Some(StartRefusal::new("systemd", job, NEEDS)),
         // It is still starting, which is not refused.
         (None, None) => None,
     }
@@ -181,7 +181,7 @@ mod tests {
         (trial, lines)
     }
 
-    fn judge(kind: &str, (trial, lines): &(Trial, Vec<Line>)) -> Option<Refusal> {
+    fn judge(kind: &str, (trial, lines): &(Trial, Vec<Line>)) -> Option<StartRefusal> {
         refusal(trial, lines, kind, recorded("generator"))
     }
 

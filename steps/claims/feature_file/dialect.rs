@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use gherkin::StepType;
 use serde::Deserialize;
 
-use super::parser::Kind;
+use super::parser::LineKind;
 
 /// The keywords of all languages, from github.com/cucumber/gherkin.
 static LANGUAGES: LazyLock<BTreeMap<String, Dialect>> = LazyLock::new(|| {
@@ -96,7 +96,7 @@ impl Dialect {
     }
 
     /// Returns the line that was meant, if only letter case, the colon or the space after a keyword is wrong.
-    pub(super) fn meant(&self, line: &str, expected: &[Kind]) -> Option<String> {
+    pub(super) fn meant(&self, line: &str, expected: &[LineKind]) -> Option<String> {
         let rest = |keyword: &str| {
             let start = line.get(..keyword.len()).filter(|start| start.to_lowercase() == keyword.to_lowercase())?;
             let rest = line[start.len()..].trim_start();
@@ -104,30 +104,33 @@ impl Dialect {
             ends.then(|| rest.trim_start_matches(':').trim_start())
         };
         let titles = expected.iter().filter_map(|kind| match kind {
-            Kind::Title(title) => Some(self.titles(*title)),
+            LineKind::Title(title) => Some(self.titles(*title)),
             _ => None,
         });
         let mut titles: Vec<&String> = titles.flatten().collect();
         titles.sort_by_key(|keyword| std::cmp::Reverse(keyword.len()));
         let title = |keyword: &&String| Some(format!("{keyword}: {}", rest(keyword)?).trim_end().to_owned());
         let step = |(keyword, _): (&str, _)| Some(format!("{keyword}{}", rest(keyword.trim_end())?));
-        let steps = expected.contains(&Kind::Step).then(|| self.step_keywords().filter(|(word, _)| word.trim() != "*"));
+        let steps =
+            expected.contains(&LineKind::Step).then(|| self.step_keywords().filter(|(word, _)| word.trim() != "*"));
         titles.iter().find_map(title).or_else(|| steps.into_iter().flatten().find_map(step))
     }
 
     /// Describes what a line can be, for a sentence.
-    pub(super) fn describe(&self, expected: &[Kind]) -> String {
-        let describe = |kind: &Kind| {
+    pub(super) fn describe(&self, expected: &[LineKind]) -> String {
+        let describe = |kind: &LineKind| {
             Some(match kind {
-                Kind::Title(title) => format!("{}:", self.first(*title)),
-                Kind::Step => {
+                LineKind::Title(title) => format!("{}:", self.first(*title)),
+                LineKind::Step => {
                     let given = self.given.iter().find(|keyword| keyword.trim() != "*");
                     format!("a step such as {} …", given.map_or("*", |keyword| keyword.trim()))
                 }
-                Kind::Tags => "a tag".to_owned(),
-                Kind::DocString => "a doc string".to_owned(),
-                Kind::Row => "a row of a table".to_owned(),
-                Kind::Language | Kind::End | Kind::Empty | Kind::Comment | Kind::Other => return None,
+                LineKind::Tags => "a tag".to_owned(),
+                LineKind::DocString => "a doc string".to_owned(),
+                LineKind::Row => "a row of a table".to_owned(),
+                LineKind::Language | LineKind::End | LineKind::Empty | LineKind::Comment | LineKind::Other => {
+                    return None;
+                }
             })
         };
         let mut names: Vec<String> = expected.iter().filter_map(describe).collect();

@@ -11,7 +11,7 @@ const ERRORS: usize = 10;
 
 /// What a line can be.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Kind {
+pub(super) enum LineKind {
     End,
     Empty,
     Comment,
@@ -104,15 +104,15 @@ pub(super) fn parse(text: &str) -> Result<(Feature, String), GherkinErrors> {
 
 impl<'a> Parser<'a> {
     /// Returns what the next line can be. Each kind is tried in this order.
-    fn expected(&self) -> Vec<Kind> {
-        use Kind::{Comment, DocString, Empty, End, Language, Other, Row, Step, Tags};
-        let (feature, background) = (Kind::Title(Title::Feature), Kind::Title(Title::Background));
-        let (scenario, rule) = (Kind::Title(Title::Scenario), Kind::Title(Title::Rule));
-        let examples = Kind::Title(Title::Examples);
+    fn expected(&self) -> Vec<LineKind> {
+        use LineKind::{Comment, DocString, Empty, End, Language, Other, Row, Step, Tags};
+        let (feature, background) = (LineKind::Title(Title::Feature), LineKind::Title(Title::Background));
+        let (scenario, rule) = (LineKind::Title(Title::Scenario), LineKind::Title(Title::Rule));
+        let examples = LineKind::Title(Title::Examples);
         let mut kinds = match self.place {
             Place::Start => vec![End, Language, Tags, feature, Comment, Empty],
             Place::Language => vec![Tags, feature, Comment, Empty],
-            Place::Tags(owner) => vec![Tags, Kind::Title(owner), Comment, Empty],
+            Place::Tags(owner) => vec![Tags, LineKind::Title(owner), Comment, Empty],
             Place::Title(Title::Feature | Title::Rule) => vec![End, Comment, background, Tags, scenario, rule, Other],
             Place::Title(Title::Background | Title::Scenario) => {
                 vec![End, Comment, Step, Tags, examples, scenario, rule, Other]
@@ -132,19 +132,19 @@ impl<'a> Parser<'a> {
     }
 
     /// Returns whether a line, without its indentation, is of this kind.
-    fn is(&self, kind: Kind, line: &str) -> bool {
+    fn is(&self, kind: LineKind, line: &str) -> bool {
         match (kind, self.place) {
-            (Kind::End, _) => false,
-            (Kind::Empty, _) => line.trim().is_empty(),
-            (Kind::Comment, _) => line.starts_with('#'),
-            (Kind::Language, _) => line::language(line).is_some(),
-            (Kind::Tags, _) => line.starts_with('@'),
-            (Kind::Title(title), _) => self.dialect.title(title, line).is_some(),
-            (Kind::Step, _) => self.dialect.step(line).is_some(),
-            (Kind::DocString, Place::DocString { delimiter, .. }) => line.starts_with(delimiter),
-            (Kind::DocString, _) => line::delimiter(line).is_some(),
-            (Kind::Row, _) => line.starts_with('|'),
-            (Kind::Other, _) => true,
+            (LineKind::End, _) => false,
+            (LineKind::Empty, _) => line.trim().is_empty(),
+            (LineKind::Comment, _) => line.starts_with('#'),
+            (LineKind::Language, _) => line::language(line).is_some(),
+            (LineKind::Tags, _) => line.starts_with('@'),
+            (LineKind::Title(title), _) => self.dialect.title(title, line).is_some(),
+            (LineKind::Step, _) => self.dialect.step(line).is_some(),
+            (LineKind::DocString, Place::DocString { delimiter, .. }) => line.starts_with(delimiter),
+            (LineKind::DocString, _) => line::delimiter(line).is_some(),
+            (LineKind::Row, _) => line.starts_with('|'),
+            (LineKind::Other, _) => true,
         }
     }
 
@@ -157,12 +157,12 @@ impl<'a> Parser<'a> {
             let what = "U+000D, which ends no line by itself: save the file with line feeds";
             return self.wrong(index, place + 1, format!("there is {what}"));
         }
-        if matches!(kind, None | Some(Kind::Other))
+        if matches!(kind, None | Some(LineKind::Other))
             && let Some(place) = raw.chars().position(line::invisible)
         {
             let visible = line::without_invisible(raw);
             let meant = expected.iter().copied().find(|kind| self.is(*kind, visible.trim_start()));
-            if meant.is_some_and(|meant| meant != Kind::Other) {
+            if meant.is_some_and(|meant| meant != LineKind::Other) {
                 return self.invisible(index, place, &visible);
             }
         }
@@ -184,20 +184,20 @@ impl<'a> Parser<'a> {
     }
 
     /// Takes a line, without its indentation, for what it is.
-    fn take(&mut self, kind: Kind, line: &str, position: LineCol) {
-        if !matches!(kind, Kind::Other | Kind::Comment | Kind::Empty) {
+    fn take(&mut self, kind: LineKind, line: &str, position: LineCol) {
+        if !matches!(kind, LineKind::Other | LineKind::Comment | LineKind::Empty) {
             self.end_description();
         }
         let index = position.line - 1;
         match kind {
-            Kind::End | Kind::Empty | Kind::Comment => {}
-            Kind::Language => self.language(index, line),
-            Kind::Tags => self.tags(index, line),
-            Kind::Title(title) => self.title(title, line, position),
-            Kind::Step => self.step(line, position),
-            Kind::DocString => self.delimiter(index, line),
-            Kind::Row => self.row(line, position),
-            Kind::Other => self.other(self.lines[index]),
+            LineKind::End | LineKind::Empty | LineKind::Comment => {}
+            LineKind::Language => self.language(index, line),
+            LineKind::Tags => self.tags(index, line),
+            LineKind::Title(title) => self.title(title, line, position),
+            LineKind::Step => self.step(line, position),
+            LineKind::DocString => self.delimiter(index, line),
+            LineKind::Row => self.row(line, position),
+            LineKind::Other => self.other(self.lines[index]),
         }
     }
 
@@ -280,7 +280,8 @@ impl<'a> Parser<'a> {
         let expected = self.expected();
         let seen = self.lines[index + 1..].iter().map(|line| line::without_invisible(line).trim().to_owned());
         let next = seen.into_iter().find(|line| !(line.is_empty() || line.starts_with(['#', '@']))).unwrap_or_default();
-        let is = |title: &Title| expected.contains(&Kind::Title(*title)) && self.dialect.title(*title, &next).is_some();
+        let is =
+            |title: &Title| expected.contains(&LineKind::Title(*title)) && self.dialect.title(*title, &next).is_some();
         [Title::Examples, Title::Scenario, Title::Rule].into_iter().find(is).unwrap_or(Title::Scenario)
     }
 

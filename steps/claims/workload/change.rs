@@ -7,18 +7,20 @@ use crate::base::unit_file::UnitFile;
 
 impl Workload {
     /// Returns its Quadlet with one change.
-    pub fn changed(&self, change: Change) -> String {
+    pub fn changed(&self, change: QuadletChange) -> String {
         let file = UnitFile::parse(&self.quadlet);
         match change {
-            Change::Nothing => self.quadlet.clone(),
-            Change::Memory(size) => file.with("Service", "MemoryMax", &size.0.to_string()),
-            Change::Cpu(share) => file.with("Service", "CPUQuota", &Unit::Ratio.format(share.0).replace(' ', "")),
-            Change::Program => file.with_line("Container", "PodmanArgs", &format!("--entrypoint={NO_PROGRAM}")),
+            QuadletChange::Nothing => self.quadlet.clone(),
+            QuadletChange::Memory(size) => file.with("Service", "MemoryMax", &size.0.to_string()),
+            QuadletChange::Cpu(share) => {
+                file.with("Service", "CPUQuota", &Unit::Ratio.format(share.0).replace(' ', ""))
+            }
+            QuadletChange::Program => file.with_line("Container", "PodmanArgs", &format!("--entrypoint={NO_PROGRAM}")),
         }
     }
 
     /// Returns what a change changes, as a unified diff between two files of these names.
-    pub fn diff(&self, change: Change, names: [&str; 2]) -> String {
+    pub fn diff(&self, change: QuadletChange, names: [&str; 2]) -> String {
         unified([&self.quadlet, &self.changed(change)], names)
     }
 }
@@ -28,7 +30,7 @@ pub const NO_PROGRAM: &str = "/there/is/no/such/program";
 
 /// What a control changes in a workload, so that the control's check must fail.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Change {
+pub enum QuadletChange {
     Nothing,
     Memory(Bytes),
     /// Its CPU limit, as a share of one CPU.
@@ -44,31 +46,31 @@ mod tests {
 
     #[test]
     fn a_change_is_of_one_thing() {
-        assert_eq!(workload(QUADLET).changed(Change::Nothing), QUADLET);
+        assert_eq!(workload(QUADLET).changed(QuadletChange::Nothing), QUADLET);
         for (text, change, expected) in [
             (
                 QUADLET,
-                Change::Memory(Bytes(4 << 20)),
+                QuadletChange::Memory(Bytes(4 << 20)),
                 "@@ -4,4 +4,4 @@\n [Service]\n MemoryMax=64M\n CPUQuota=10%\n-MemoryMax=1G\n+MemoryMax=4194304\n",
             ),
             (
                 QUADLET,
-                Change::Cpu(Ratio(1.0)),
+                QuadletChange::Cpu(Ratio(1.0)),
                 "@@ -3,5 +3,5 @@\n \n [Service]\n MemoryMax=64M\n-CPUQuota=10%\n+CPUQuota=100%\n MemoryMax=1G\n",
             ),
             (
                 "[Container]\nImage = @IMAGE@\nPodmanArgs=--a=1\nPodmanArgs=--b \\\n  --c\n# end\n",
-                Change::Program,
+                QuadletChange::Program,
                 "@@ -3,4 +3,5 @@\n PodmanArgs=--a=1\n PodmanArgs=--b \\\n   --c\n+PodmanArgs=--entrypoint=/there/is/no/such/program\n # end\n",
             ),
             (
                 "[Container]\nImage=@IMAGE@\n",
-                Change::Memory(Bytes(1)),
+                QuadletChange::Memory(Bytes(1)),
                 "@@ -1,2 +1,5 @@\n [Container]\n Image=@IMAGE@\n+\n+[Service]\n+MemoryMax=1\n",
             ),
             (
                 "[Service]\r\nMemoryMax=1G\r\n[Container]",
-                Change::Program,
+                QuadletChange::Program,
                 "@@ -1,3 +1,4 @@\n [Service]\r\n MemoryMax=1G\r\n-[Container]\n\\ No newline at end of file\n+[Container]\n\
                  +PodmanArgs=--entrypoint=/there/is/no/such/program\n",
             ),

@@ -120,7 +120,7 @@ fn sixteenth(size: Bytes) -> Bytes {
 mod tests {
     use super::*;
     use crate::claims::workload::Workload;
-    use crate::claims::workload::change::Change;
+    use crate::claims::workload::change::QuadletChange;
 
     fn web() -> Scaffold {
         Scaffold {
@@ -146,7 +146,7 @@ mod tests {
         );
         assert_eq!([sixteenth(Bytes(64 << 20)), sixteenth(Bytes(2 << 20))], [Bytes(4 << 20), Bytes(128 << 10)]);
         let same = Workload { name: "web".into(), image: String::new(), quadlet: quadlet(web()) };
-        let cpu = same.changed(Change::Cpu(Ratio(1.0)));
+        let cpu = same.changed(QuadletChange::Cpu(Ratio(1.0)));
         assert_eq!(cpu.lines().filter(|line| !quadlet(web()).contains(line)).collect::<Vec<_>>(), ["CPUQuota=100%"]);
     }
 

@@ -83,7 +83,7 @@ fn compare(file: &str, stored: Option<Json>, fresh: &Json) -> Vec<Finding> {
 mod tests {
     use serde_json::json;
 
-    use super::super::tests::{Run, claim};
+    use super::super::tests::{SealedRun, claim};
     use super::super::verify;
     use super::*;
     use crate::evidence::checksums;
@@ -91,9 +91,9 @@ mod tests {
     use crate::report::finalize::merged::{check_space, read, rebuild, write_merged};
 
     /// Merges two recorded runs on two targets.
-    fn merged() -> Run {
+    fn merged() -> SealedRun {
         let runs = ["vm:amd64", "vm:arm64"].map(|target| {
-            let run = Run::sealed();
+            let run = SealedRun::sealed();
             let name = format!("run-on-{target}");
             run.change("run.json", |json| {
                 json["run"] = json!(name);
@@ -104,14 +104,14 @@ mod tests {
             run
         });
         let parts = read(&runs.each_ref().map(|run| run.folder.clone())).unwrap();
-        let whole = Run::within(tempfile::tempdir().unwrap());
+        let whole = SealedRun::within(tempfile::tempdir().unwrap());
         check_space(&parts, whole.path()).unwrap();
         write_merged(&Merged::of("whole".to_owned(), &[], parts).unwrap(), whole.path()).unwrap();
         whole
     }
 
     /// Changes a file of the whole, and seals it again to hide the change.
-    fn change(whole: &Run, name: &str, change: impl FnOnce(&mut Json)) {
+    fn change(whole: &SealedRun, name: &str, change: impl FnOnce(&mut Json)) {
         whole.change(name, change);
         checksums::seal(&SandboxedDir::open(whole.path()).unwrap()).unwrap();
     }

@@ -8,14 +8,14 @@ use tempfile::TempDir;
 use super::*;
 
 /// A sealed copy of a recorded run, or several of them merged. Evidence files that were not recorded exist and are empty.
-pub(super) struct Run {
+pub(super) struct SealedRun {
     pub folder: PathBuf,
     _all: TempDir,
 }
 
-impl Run {
-    pub(super) fn sealed() -> Run {
-        let run = Run::within(tempfile::tempdir().unwrap());
+impl SealedRun {
+    pub(super) fn sealed() -> SealedRun {
+        let run = SealedRun::within(tempfile::tempdir().unwrap());
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/selfcheck"), run.path());
         for claim in EvidenceBundle::open(run.path()).unwrap().verdicts.claims {
             for file in claim.all_attempts().flat_map(|attempt| &attempt.evidence) {
@@ -30,8 +30,8 @@ impl Run {
     }
 
     /// Returns the run that is the folder "out" of a temporary one.
-    pub(super) fn within(all: TempDir) -> Run {
-        Run { folder: all.path().join("out"), _all: all }
+    pub(super) fn within(all: TempDir) -> SealedRun {
+        SealedRun { folder: all.path().join("out"), _all: all }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -98,7 +98,7 @@ fn copy(from: &Path, to: &Path) {
 
 #[test]
 fn a_changed_byte_in_any_file_is_found_and_named() {
-    let run = Run::sealed();
+    let run = SealedRun::sealed();
     let names = SandboxedDir::open(run.path()).unwrap().names().unwrap();
     assert!(names.len() > 20, "{names:?}");
     for name in names {
@@ -119,7 +119,7 @@ fn a_changed_byte_in_any_file_is_found_and_named() {
 
 #[test]
 fn a_difference_between_quadlets_is_made_again() {
-    let run = Run::sealed();
+    let run = SealedRun::sealed();
     let write = |name: &str, text: &str| fs::write(run.path().join("quadlets").join(name), text).unwrap();
     fs::create_dir_all(run.path().join("quadlets")).unwrap();
     write("w.container", "[Service]\nMemoryMax=64M\n");
@@ -137,7 +137,7 @@ fn a_difference_between_quadlets_is_made_again() {
 /// Checksums can be recomputed after a change, but the change must still be found.
 #[test]
 fn what_was_changed_and_sealed_again_is_found_by_the_samples() {
-    let sample = Run::sealed();
+    let sample = SealedRun::sealed();
     let path = sample.path().join("samples.jsonl");
     let text = fs::read_to_string(&path).unwrap();
     let line =
@@ -161,11 +161,11 @@ fn what_was_changed_and_sealed_again_is_found_by_the_samples() {
         ("A2-2", "/controls/0/verdict", json!("not-run"), "A2-2: /controls/0/verdict is stored as \"not-run\""),
         ("A2-2", "/samples", json!(9), "A2-2: /samples is stored as 9, and comes to 1"),
     ] {
-        let run = Run::sealed();
+        let run = SealedRun::sealed();
         run.change_claim(id, pointer, Some(value));
         run.names("verdicts.json", problem);
     }
-    let run = Run::sealed();
+    let run = SealedRun::sealed();
     run.change("verdicts.json", |verdicts| verdicts["exit"] = 1.into());
     run.seal(None);
     run.names("verdicts.json", "the exit status is stored as 1, but the verdicts come to 0");
@@ -174,7 +174,7 @@ fn what_was_changed_and_sealed_again_is_found_by_the_samples() {
 /// Invented samples with recomputed verdicts still contradict the printed text.
 #[test]
 fn a_sample_that_its_own_text_does_not_bear_out_is_found() {
-    let run = Run::sealed();
+    let run = SealedRun::sealed();
     let path = run.path().join("samples.jsonl");
     let text = fs::read_to_string(&path).unwrap();
     let mine = |line: &&str| line.contains("\"memory.peak\"") && line.contains("workload-no-limits warm 3");
@@ -185,7 +185,7 @@ fn a_sample_that_its_own_text_does_not_bear_out_is_found() {
     fs::write(&path, text.replace(line, &sample.to_string())).unwrap();
     run.seal(None);
     run.names("trials/workload-no-limits-warm-3.txt", "says that memory.peak is 3");
-    let torn = Run::sealed();
+    let torn = SealedRun::sealed();
     fs::write(torn.path().join("trials/workload-no-limits-warm-3.txt"), "look 1\n").unwrap();
     torn.seal(None);
     torn.names("trials/workload-no-limits-warm-3.txt", "trial cannot be read: expected output that closes with");
@@ -206,7 +206,7 @@ fn numbers_that_differ_in_their_last_digit_are_the_same_and_no_others() {
 #[test]
 fn a_stand_in_for_aws_excuses_nothing_else() {
     for (id, fake_aws, found) in [("A8-5", true, false), ("A8-5", false, true), ("A2-2", true, true)] {
-        let run = Run::sealed();
+        let run = SealedRun::sealed();
         run.change("run.json", |facts| facts["stand_in"] = fake_aws.into());
         run.change_claim(id, "/scenarios/0/decision", Some(json!({ "record": { "kind": "stand-in" } })));
         let problem = format!("{id}: it was to be judged, not only recorded: the stored reason is not so");
@@ -257,7 +257,7 @@ fn a_verdict_about_another_claim_scenario_control_or_declaration_is_found() {
             "the probe that its check must fail on is another",
         ),
     ] {
-        let run = Run::sealed();
+        let run = SealedRun::sealed();
         run.change_claim(id, pointer, value);
         run.names("verdicts.json", &format!("{id}: "));
         run.names("verdicts.json", problem);
@@ -267,7 +267,7 @@ fn a_verdict_about_another_claim_scenario_control_or_declaration_is_found() {
 #[test]
 fn a_claim_that_was_added_taken_away_or_doubled_is_found() {
     let claims = |change: fn(&mut Vec<Json>)| {
-        let run = Run::sealed();
+        let run = SealedRun::sealed();
         run.change("verdicts.json", |verdicts| change(verdicts["claims"].as_array_mut().unwrap()));
         run.seal(None);
         run
@@ -291,11 +291,11 @@ fn a_statement_about_another_image_commit_or_result_is_found() {
         ("/predicate/result", json!("PASSED"), "/predicate/result is stored as \"PASSED\", and comes to \"WARNED\""),
         ("/predicateType", json!("other"), "/predicateType is stored as \"other\""),
     ] {
-        let run = Run::sealed();
+        let run = SealedRun::sealed();
         run.change(STATEMENT, |statement| *statement.pointer_mut(pointer).unwrap() = value);
         run.names(STATEMENT, problem);
     }
-    let swapped = Run::sealed();
+    let swapped = SealedRun::sealed();
     swapped.change("run.json", |run| run["image"]["digest"] = format!("sha256:{}", "0".repeat(64)).into());
     swapped.seal(None);
     swapped.names("run.json", "its image is sha256:0000");
@@ -304,11 +304,11 @@ fn a_statement_about_another_image_commit_or_result_is_found() {
 #[test]
 fn what_is_missing_cut_off_foreign_or_newer_is_told_and_nothing_panics() {
     let message = |name: &str, text: &[u8], file: &str, problem: &str| {
-        let run = Run::sealed();
+        let run = SealedRun::sealed();
         fs::write(run.path().join(name), text).unwrap();
         run.names(file, problem);
     };
-    let whole = fs::read(Run::sealed().path().join("verdicts.json")).unwrap();
+    let whole = fs::read(SealedRun::sealed().path().join("verdicts.json")).unwrap();
     let half = &whole[..whole.len() / 2];
     message("verdicts.json", half, "verdicts.json", "nothing can be judged again: ");
     message("verdicts.json", half, "verdicts.json", "verdicts.json is not JSON");
@@ -322,7 +322,7 @@ fn what_is_missing_cut_off_foreign_or_newer_is_told_and_nothing_panics() {
     message("features/deviations.toml", b"[[deviation]]", "features/deviations.toml", "missing field");
     message(STATEMENT, b"{", STATEMENT, "is not JSON");
     for name in ["verdicts.json", "run.json", "samples.jsonl", SUMS, STATEMENT, "features/claims.toml"] {
-        let run = Run::sealed();
+        let run = SealedRun::sealed();
         fs::remove_file(run.path().join(name)).unwrap();
         assert!(run.findings().iter().any(|finding| finding.file == name), "{name}: {:?}", run.findings());
     }
@@ -344,7 +344,7 @@ fn key(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
 fn a_signature_counts_by_the_allowed_signers_and_for_this_statement_only() {
     let keys = tempfile::tempdir().unwrap();
     let (alice, allows_alice) = key(keys.path(), "alice");
-    let run = Run::sealed();
+    let run = SealedRun::sealed();
     let signature = |allowed: Option<&Path>| {
         let Verification { signature, findings, .. } = verify(run.path(), allowed).unwrap();
         (signature, findings.into_iter().map(|finding| finding.problem).collect::<String>())

@@ -4,7 +4,7 @@
 use assay::base::unit::{Bytes, Ratio};
 use assay::base::unit_file::{UnitFile, specified};
 use assay::claims::workload::Workload;
-use assay::claims::workload::change::Change;
+use assay::claims::workload::change::QuadletChange;
 use libfuzzer_sys::fuzz_target;
 
 /// Settings that no control changes.
@@ -16,12 +16,12 @@ const SEEDS: [&str; 2] = ["fixtures/quadlets", "fixtures/own/mosquitto/quadlets"
 fuzz_target!(init: assay_fuzz::seed(&SEEDS, "container"), |text: &str| {
     let workload = Workload { name: "w".to_owned(), image: "i".to_owned(), quadlet: text.to_owned() };
     let before = UnitFile::parse(text);
-    for change in [Change::Memory(Bytes(4 << 20)), Change::Cpu(Ratio(0.5)), Change::Program] {
+    for change in [QuadletChange::Memory(Bytes(4 << 20)), QuadletChange::Cpu(Ratio(0.5)), QuadletChange::Program] {
         let changed = workload.changed(change);
         let after = UnitFile::parse(&changed);
         match change {
-            Change::Memory(_) => assert_eq!(after.last("Service", "MemoryMax"), Some("4194304")),
-            Change::Cpu(_) => assert_eq!(after.last("Service", "CPUQuota"), Some("50%")),
+            QuadletChange::Memory(_) => assert_eq!(after.last("Service", "MemoryMax"), Some("4194304")),
+            QuadletChange::Cpu(_) => assert_eq!(after.last("Service", "CPUQuota"), Some("50%")),
             _ => assert!(after.words("Container", "PodmanArgs").iter().any(|word| word.starts_with("--entrypoint="))),
         }
         for (section, key) in OTHERS {

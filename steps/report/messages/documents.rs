@@ -4,7 +4,7 @@
 use gherkin::{Background, Examples, LineCol, Rule, Scenario, Step, Table};
 use serde_json::{Value as Json, json};
 
-use crate::claims::expand::{Expanded, piped_lines, row_lines};
+use crate::claims::expand::{ExpandedScenario, piped_lines, row_lines};
 use crate::claims::plan::FeatureFile;
 
 /// A scenario as it is run, including the steps of the backgrounds above it.
@@ -133,7 +133,7 @@ impl<'a> Document<'a> {
         })
     }
 
-    fn pickle(&self, Expanded { scenario, written, rule, examples, .. }: &Expanded) -> Pickle<'a> {
+    fn pickle(&self, ExpandedScenario { scenario, written, rule, examples, .. }: &ExpandedScenario) -> Pickle<'a> {
         let (place, row) = (self.id(scenario.position), examples.map(|_| self.id(scenario.position)));
         let step = |step: &Step| {
             json!({
