@@ -127,94 +127,49 @@ mod tests {
         assert_eq!((scenario.position.line, scenario.position.col), (6, 5));
     }
 
-    #[test]
-    fn every_error_names_its_line_and_character_what_stands_there_and_what_to_do() {
-        let scenario = |more: &str| format!("Feature: f\n  Scenario: s\n{more}");
-        for (text, expected) in [
-            (
-                "not gherkin\n".to_owned(),
-                "line 1, character 1: \"not gherkin\" is not Gherkin: write a tag or Feature:, or #",
-            ),
-            (
-                scenario("    Given x\n  Scenario it\n"),
-                "line 4, character 3: \"Scenario it\" is not Gherkin: did you mean \"Scenario: it\"?",
-            ),
-            (
-                scenario("    Given x\n    then y\n"),
-                "line 4, character 5: \"then y\" is not Gherkin: did you mean \"Then y\"?",
-            ),
-            (
-                scenario("    Given x\n    y\n"),
-                "line 4, character 5: \"y\" is not Gherkin: write a row of a table, a doc string, a step such as Given …, ",
-            ),
-            (
-                scenario("    Given x\n      | a |\n      | b | c |\n"),
-                "line 5, character 7: this row of a table has 2 cells, but its first row has 1",
-            ),
-            (
-                scenario("    Given x\n      \"\"\"\n      y\n"),
-                "line 6: the file ends inside the doc string that begins on line 4: close it with a line \"\"\"",
-            ),
-            (
-                scenario("    Given x\n  @A6-3\n"),
-                "line 5: the file ends after tags: write Scenario: below, or remove them",
-            ),
-            (
-                scenario("    Given x\n  @a b\n  Scenario: t\n"),
-                "line 4, character 3: the tag \"@a b\" contains a space",
-            ),
-            ("# language: xx\nFeature: f\n".to_owned(), "line 1, character 1: Cucumber has no language \"xx\""),
-            ("Feature: f\rScenario: s\n".to_owned(), "line 1, character 11: there is U+000D"),
-        ] {
-            let error = FeatureFile::parse("x.feature".to_owned(), &text).unwrap_err().to_string();
-            assert!(error.starts_with(expected), "{text}\n{error}\n{expected}");
-        }
-        // What follows a title without its colon is read as if the colon were there.
-        let one = FeatureFile::parse(String::new(), "Feature: f\n  @a\n  Scenario s\n    Given x\n").unwrap_err();
-        assert_eq!(
-            one.to_string(),
-            "line 3, character 3: \"Scenario s\" is not Gherkin: did you mean \"Scenario: s\"?"
-        );
-        let both = FeatureFile::parse(String::new(), &format!("x\n{}y\n", scenario("    Given x\n"))).unwrap_err();
-        assert_eq!(both.to_string().lines().count(), 2, "{both}");
+    /// Returns all errors of a text.
+    fn errors(text: &str) -> String {
+        FeatureFile::parse("x.feature".to_owned(), text).unwrap_err().to_string()
     }
 
     #[test]
-    fn a_character_that_cannot_be_seen_is_refused_where_it_would_hide_a_step_or_a_tag() {
+    fn every_error_names_its_line_and_character_what_stands_there_and_what_to_do() {
         let scenario = |more: &str| format!("Feature: f\n  @A6-3\n  Scenario: s\n{more}");
-        for (text, place) in [
-            (scenario("    \u{a0}When x\n"), "line 4, character 5: there is an invisible character, U+00A0: "),
-            (scenario("\u{2003}\u{3000}When x\n"), "line 4, character 1: there is an invisible character, U+2003: "),
-            (
-                scenario("    Given x\n  \u{200b}Then y\n"),
-                "line 5, character 3: there is an invisible character, U+200B: ",
-            ),
-            (scenario("    Then\u{202f}y\n"), "line 4, character 9: there is an invisible character, U+202F: "),
-            (scenario("    G\u{ad}iven y\n"), "line 4, character 6: there is an invisible character, U+00AD: "),
-            (
-                scenario("    Given x\n      \u{a0}| a |\n"),
-                "line 5, character 7: there is an invisible character, U+00A0: ",
-            ),
-            (
-                scenario("").replace("  Sc", "\u{feff}  Sc"),
-                "line 3, character 1: there is an invisible character, U+FEFF: ",
-            ),
-            (
-                scenario("").replace("-3", "-3\u{2060}"),
-                "line 2, character 8: there is an invisible character, U+2060: ",
-            ),
-            (scenario("").replace("@A", "\u{a0}@A"), "line 2, character 3: there is an invisible character, U+00A0: "),
-        ] {
-            let error = FeatureFile::parse("x.feature".to_owned(), &text).unwrap_err().to_string();
-            assert!(error.starts_with(place), "{text}\n{error}\n{place}");
-        }
-        let harmless = scenario(
-            "    a\u{a0}note\n    Given \"a\u{a0}b\"\n      | \u{a0}c |\n      \"\"\"\n\u{a0}d\n      \"\"\"\n",
-        );
-        assert_eq!(steps(&harmless), ["Given |Given|\"a\u{a0}b\""]);
-        let many = format!("{}\nFeature: f\n", "@a\u{2060}".repeat(2_000));
-        let GherkinErrors(once) = FeatureFile::parse(String::new(), &many).unwrap_err().downcast().unwrap();
-        assert_eq!(once.len(), 1, "each error would show all of the line");
+        let texts = [
+            "not gherkin\n".to_owned(),
+            scenario("    Given x\n  Scenario it\n"),
+            scenario("    Given x\n    then y\n"),
+            scenario("    Given x\n    y\n"),
+            scenario("    Given x\n      | a |\n      | b | c |\n"),
+            scenario("    Given x\n      \"\"\"\n      y\n"),
+            scenario("    Given x\n  @A6-3\n"),
+            scenario("    Given x\n  @a b\n  Scenario: t\n"),
+            "# language: xx\nFeature: f\n".to_owned(),
+            "Feature: f\rScenario: s\n".to_owned(),
+            // What follows a title without its colon is read as if the colon were there.
+            "Feature: f\n  @a\n  Scenario s\n    Given x\n".to_owned(),
+            scenario("    Given x\ny\nz\n"),
+            // A character that cannot be seen is refused where it would hide a step or a tag.
+            scenario("    \u{a0}When x\n"),
+            scenario("\u{2003}\u{3000}When x\n"),
+            scenario("    Given x\n  \u{200b}Then y\n"),
+            scenario("    Then\u{202f}y\n"),
+            scenario("    G\u{ad}iven y\n"),
+            scenario("    Given x\n      \u{a0}| a |\n"),
+            scenario("").replace("  Sc", "\u{feff}  Sc"),
+            scenario("").replace("-3", "-3\u{2060}"),
+            scenario("").replace("@A", "\u{a0}@A"),
+            // One error is enough, because each shows all of the line.
+            format!("{}\nFeature: f\n", "@a\u{2060}".repeat(12)),
+        ];
+        let seen = texts.map(|text| format!("{}\n  {}\n\n", text.escape_debug(), errors(&text)));
+        insta::assert_snapshot!("errors", seen.concat());
+    }
+
+    #[test]
+    fn a_character_that_cannot_be_seen_is_taken_where_it_hides_nothing() {
+        let text = "Feature: f\n Scenario: s\n  a\u{a0}note\n  Given \"a\u{a0}b\"\n   | \u{a0}c |\n   \"\"\"\n\u{a0}d\n   \"\"\"\n";
+        assert_eq!(steps(text), ["Given |Given|\"a\u{a0}b\""]);
         assert_eq!(parse("@می\u{200c}خواهم\nFeature: f\n").feature.tags, ["می\u{200c}خواهم"]);
     }
 }
