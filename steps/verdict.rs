@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::measurement::Value;
 
-pub use check::{Check, Judged, Source, Statistics};
+pub use check::{Check, Judged, Source};
 pub use reason::{Blocked, Bound, Phase, Range, Reason};
 pub use rule::Rule;
 

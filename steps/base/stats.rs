@@ -81,7 +81,7 @@ pub struct Summary {
     pub interval: Option<Interval>,
     /// The indices, from 0, of outliers: samples beyond a quartile by more than 1.5 times the distance between the
     /// quartiles (Tukey). They are only marked, and still count in everything else. Fewer than five samples have none.
-    pub outliers: Vec<usize>,
+    pub outliers: Vec<u64>,
 }
 
 impl Summary {
@@ -100,7 +100,7 @@ impl Summary {
             median: quantile(&sorted, 0.5)?,
             max: *sorted.last()?,
             interval: interval(&sorted, CONFIDENCE),
-            outliers: (0..values.len()).filter(|&place| far(values[place])).collect(),
+            outliers: (0..).zip(values).filter(|(_, value)| far(**value)).map(|(place, _)| place).collect(),
         })
     }
 }

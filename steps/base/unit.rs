@@ -129,10 +129,10 @@ macro_rules! quantity {
 }
 
 quantity!(
-    /// A size. `kB`, `MB`, `GB` are powers of 1000, `KiB`, `MiB`, `GiB` powers of 1024.
+    /// A size. `kB`, `MB`, `GB` are powers of 1000, `KiB`, `MiB`, `GiB`, `TiB` powers of 1024.
     Bytes(u64), Unit::Bytes, "a size", "it as 100 kB, 64 MiB or 4 GiB",
     { "B" | "byte" | "bytes" => 1.0, "kB" | "KB" => 1e3, "MB" => 1e6, "GB" => 1e9,
-      "KiB" => 1024.0, "MiB" => 1_048_576.0, "GiB" => 1_073_741_824.0 },
+      "KiB" => 1024.0, "MiB" => 1_048_576.0, "GiB" => 1_073_741_824.0, "TiB" => 1_099_511_627_776.0 },
     |number| number.round() as u64, |bytes| bytes as f64
 );
 quantity!(
@@ -179,6 +179,15 @@ impl FromStr for Dollars {
         let plain = digits.chars().all(|c| c.is_ascii_digit() || c == '.');
         digits.parse().ok().filter(|amount: &f64| plain && amount.is_finite()).map(Dollars).ok_or_else(wrong)
     }
+}
+
+/// Parses a quantity of any kind, in the unit that samples have. A bare number is a count or a factor.
+pub fn quantity(text: &str) -> Option<f64> {
+    let size = text.parse().map(Bytes::value).ok();
+    let time = || text.parse().map(Duration::value).ok();
+    let ratio = || text.parse().map(Ratio::value).ok();
+    let dollars = || text.parse().map(Dollars::value).ok();
+    size.or_else(time).or_else(ratio).or_else(dollars)
 }
 
 #[cfg(test)]

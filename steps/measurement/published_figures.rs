@@ -2,17 +2,11 @@
 
 use anyhow::{Context, bail, ensure};
 
-use crate::base::unit::{Bytes, Duration, Ratio, Unit};
+use crate::base::unit::{self, Unit};
 use crate::measurement::Reading;
 
-/// Parses a quantity of any kind, in the unit that samples have.
 fn quantity(text: &str) -> anyhow::Result<f64> {
-    let size = text.parse().map(Bytes::value).ok();
-    let time = || text.parse().map(Duration::value).ok();
-    let ratio = || text.parse().map(Ratio::value).ok();
-    size.or_else(time)
-        .or_else(ratio)
-        .or_else(|| text.parse().ok())
+    unit::quantity(text)
         .with_context(|| format!("\"{text}\" is not a quantity: write it as 17.8 MB, 1.1 s, 72 % or 170"))
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::rule::Rule;
 use super::{Bound, Outcome, Range, Reason, Verdict};
 use crate::base::platform::MachineKind;
-use crate::base::stats::{self, Interval, LOOKS, Summary};
+use crate::base::stats::{self, LOOKS, Summary};
 use crate::base::unit::Unit;
 use crate::measurement::{Sample, Value, catalogue};
 
@@ -47,26 +47,14 @@ pub struct Check {
     pub samples: Vec<u64>,
 }
 
-/// Statistics of a check's samples, if they are numbers and more than one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Statistics {
-    pub n: usize,
-    /// The smallest, in the check's unit, as the others below.
-    pub min: f64,
-    pub median: f64,
-    pub max: f64,
-    pub interval: Option<Interval>,
-    /// The ids of samples far from the rest, which are included in all of the above.
-    pub outliers: Vec<u64>,
-}
-
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Judged {
     #[serde(flatten)]
     pub check: Check,
     pub outcome: Outcome,
+    /// Of its samples, if they are numbers and more than one. Outliers are named by their ids.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub statistics: Option<Statistics>,
+    pub statistics: Option<Summary>,
 }
 
 impl Check {
@@ -114,7 +102,7 @@ impl Check {
     }
 
     /// Judges a median by its interval: it holds if all of that is within the bound, and fails if all of it is outside.
-    fn of_median(&self, bound: f64, samples: &[&Sample], statistics: Option<&Statistics>) -> Outcome {
+    fn of_median(&self, bound: f64, samples: &[&Sample], statistics: Option<&Summary>) -> Outcome {
         let numbers: Vec<f64> = samples.iter().filter_map(|sample| sample.value.number()).collect();
         let (Some(median), Some(interval), [first, ..]) = (stats::median(&numbers), stats::look(&numbers), samples)
         else {
@@ -132,7 +120,7 @@ impl Check {
     }
 
     /// Returns a value of a sample with its bound.
-    fn bound(&self, of: &Sample, value: Value, lines: Option<usize>, statistics: Option<&Statistics>) -> Bound {
+    fn bound(&self, of: &Sample, value: Value, lines: Option<usize>, statistics: Option<&Summary>) -> Bound {
         Bound {
             probe: self.probe.clone(),
             rule: self.rule.clone(),
@@ -142,7 +130,7 @@ impl Check {
             // A ratio says little without its two values.
             raw: (self.unit == Unit::Times).then(|| of.raw.clone()),
             lines,
-            all: statistics.map(|Statistics { n, min, median, max, .. }| Range {
+            all: statistics.map(|Summary { n, min, median, max, .. }| Range {
                 n: *n,
                 min: *min,
                 median: *median,
@@ -152,7 +140,7 @@ impl Check {
         }
     }
 
-    fn outcome(&self, samples: &[&Sample], statistics: Option<&Statistics>) -> Outcome {
+    fn outcome(&self, samples: &[&Sample], statistics: Option<&Summary>) -> Outcome {
         if let Rule::MedianAtLeast { bound } = self.rule {
             return self.of_median(bound, samples, statistics);
         }
@@ -182,9 +170,9 @@ impl Check {
     }
 }
 
-fn statistics(samples: &[&Sample]) -> Option<Statistics> {
+fn statistics(samples: &[&Sample]) -> Option<Summary> {
     let numbers: Vec<f64> = samples.iter().map(|sample| sample.value.number()).collect::<Option<_>>()?;
-    let Summary { n, min, median, max, interval, outliers } = Summary::of(&numbers)?;
-    let outliers = outliers.into_iter().map(|place| samples[place].id).collect();
-    (n > 1).then_some(Statistics { n, min, median, max, interval, outliers })
+    let mut summary = Summary::of(&numbers)?;
+    summary.outliers.iter_mut().for_each(|outlier| *outlier = samples[*outlier as usize].id);
+    (numbers.len() > 1).then_some(summary)
 }

@@ -30,29 +30,30 @@ impl SampleSet {
     /// Returns why the samples of a probe of a log cannot be judged, if a part of the log may be missing. What stands in
     /// the rest still counts: a text that was found is no less there.
     pub fn missing_log(&self, probe: &str, rule: &Rule) -> Option<&str> {
-        let of = |name: &'static str| self.samples.iter().filter(move |sample| sample.probe == name);
-        let mut mine = self.samples.iter().filter(|sample| sample.probe == probe);
+        let mut mine = self.of(probe);
         let found = mine.all(|sample| rule.accepts(&sample.value) == Some(true));
         if !probe.starts_with("log.") || (matches!(rule, Rule::Contains { .. }) && found) {
             return None;
         }
-        let cut = of(CUT).filter(|_| probe == "log.text");
-        of(LOST).chain(cut).find_map(|sample| match &sample.value {
-            Value::Text(reason) => Some(reason.as_str()),
-            Value::Number(_) => None,
-        })
+        self.text(LOST).or_else(|| self.text(CUT).filter(|_| probe == "log.text"))
     }
 
     /// Returns why the samples of a probe cannot be judged, if they rest on a limit that was not enforced.
     pub fn missing_limit(&self, probe: &str) -> Option<&str> {
-        let lost = match probe {
-            "limit.cpu" | "cpu.share" | "cpu.throttled" | "start.time" => NO_CPU,
-            "limit.memory" => NO_MEMORY,
-            _ if probe.starts_with("memory.") => NO_MEMORY,
-            _ => return None,
-        };
-        self.samples.iter().filter(|sample| sample.probe == lost).find_map(|sample| match &sample.value {
-            Value::Text(reason) => Some(reason.as_str()),
+        match probe {
+            "limit.cpu" | "cpu.share" | "cpu.throttled" | "start.time" => self.text(NO_CPU),
+            _ if probe == "limit.memory" || probe.starts_with("memory.") => self.text(NO_MEMORY),
+            _ => None,
+        }
+    }
+
+    fn of<'a>(&'a self, probe: &'a str) -> impl Iterator<Item = &'a Sample> {
+        self.samples.iter().filter(move |sample| sample.probe == probe)
+    }
+
+    fn text<'a>(&'a self, probe: &'a str) -> Option<&'a str> {
+        self.of(probe).find_map(|sample| match &sample.value {
+            Value::Text(text) => Some(text.as_str()),
             Value::Number(_) => None,
         })
     }
@@ -60,7 +61,7 @@ impl SampleSet {
     /// Judges all samples of a probe against a rule. The result is inconclusive if there are none, if one has another
     /// unit, origin or time, or if a source gave none.
     pub fn check(&self, probe: &str, unit: Unit, rule: Rule) -> Judged {
-        let mine = self.samples.iter().filter(|sample| sample.probe == probe).map(|sample| sample.id).collect();
+        let mine = self.of(probe).map(|sample| sample.id).collect();
         let check = Check { probe: probe.to_owned(), unit, rule, sources: self.sources.clone(), samples: mine };
         check.judge(&self.samples)
     }

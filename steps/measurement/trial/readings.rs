@@ -50,23 +50,16 @@ impl Trial {
         }
         readings.extend(self.limits()?);
         readings.extend(self.disk()?);
-        if let Some(took) = self.start_time() {
-            let raw = "InactiveExitTimestampMonotonic to ActiveEnterTimestampMonotonic";
-            readings.push(Reading::new("start.time", took, Unit::Seconds, raw));
-        }
-        if let Some(share) = self.cpu_share() {
-            readings.push(Reading::new("cpu.share", share, Unit::Ratio, "unit.cpu.usage_usec, first and last look"));
-        }
-        if let Some(share) = self.sampler_share() {
-            let raw = "sampler.usage_usec, from begin to over";
-            readings.push(Reading::new("sampler.cpu.share", share, Unit::Ratio, raw));
-        }
-        let used =
-            self.looks.iter().filter(|look| look.is_up()).filter_map(|look| look.values.get("unit.cpu.usage_usec"));
-        if let Some(used) = used.copied().reduce(f64::max) {
-            let raw = format!("unit.cpu.usage_usec {used}, the most of all looks");
-            readings.push(Reading::new("cpu.running", used / 1e6, Unit::Seconds, raw));
-        }
+        let times = "InactiveExitTimestampMonotonic to ActiveEnterTimestampMonotonic";
+        let looks = "unit.cpu.usage_usec, first and last look";
+        let computed = [
+            self.start_time().map(|took| Reading::new("start.time", took, Unit::Seconds, times)),
+            self.cpu_share().map(|share| Reading::new("cpu.share", share, Unit::Ratio, looks)),
+            self.sampler_share().map(|share| {
+                Reading::new("sampler.cpu.share", share, Unit::Ratio, "sampler.usage_usec, from begin to over")
+            }),
+        ];
+        readings.extend(computed.into_iter().flatten());
         readings.extend(self.while_running());
         readings.extend(self.by_kind());
         let infinite = |reading: &&Reading| reading.value.number().is_some_and(|number| !number.is_finite());
@@ -86,13 +79,10 @@ impl Trial {
         }
         if let Some(raw) = shown("MemoryMax") {
             let wrong = |_| Unreadable::new("limit.memory", "a number that is not negative", raw);
-            let (set, max) =
-                (number(raw, raw).map_err(wrong)?, self.enforced(|look| look.values.get("unit.max").copied()));
+            let limit = Reading::new("limit.memory", number(raw, raw).map_err(wrong)?, Unit::Bytes, raw);
+            let max = |look: &UnitLook| look.values.get("unit.max").copied();
             // The kernel counts in pages, the largest of which have 64 KiB.
-            readings.push(match self.unenforced("memory", &format!("MemoryMax={raw}"), set, max, 65_536.0) {
-                Some(reason) => Reading::new(NO_MEMORY, reason.as_str(), Unit::Text, raw),
-                None => Reading::new("limit.memory", set, Unit::Bytes, raw),
-            });
+            readings.push(self.enforced("memory", &format!("MemoryMax={raw}"), limit, max, 65_536.0));
         } else if self.lacks("memory") {
             let reason = "no memory controller on the machine: what its units use is not accounted";
             readings.push(Reading::text(NO_MEMORY, reason));
@@ -101,18 +91,12 @@ impl Trial {
             let wrong = || Unreadable::new("limit.cpu", "a time such as 100ms or 1s 500ms", raw);
             let words = raw.split(' ').map(|word| word.parse::<Duration>().ok().map(Duration::value));
             let seconds = words.sum::<Option<f64>>().ok_or_else(wrong)?;
-            let quota = self.enforced(|look| {
-                Some(
-                    look.values.get("unit.quota_usec")?
-                        / look.values.get("unit.period_usec").filter(|us| **us > 0.0)?,
-                )
-            });
-            readings.push(
-                match self.unenforced("cpu", &format!("CPUQuota={raw}/s"), seconds, quota, seconds / 100.0) {
-                    Some(reason) => Reading::new(NO_CPU, reason.as_str(), Unit::Text, raw),
-                    None => Reading::new("limit.cpu", seconds, Unit::Ratio, raw),
-                },
-            );
+            let quota = |look: &UnitLook| {
+                let period = look.values.get("unit.period_usec").filter(|us| **us > 0.0)?;
+                Some(look.values.get("unit.quota_usec")? / period)
+            };
+            let limit = Reading::new("limit.cpu", seconds, Unit::Ratio, raw);
+            readings.push(self.enforced("cpu", &format!("CPUQuota={raw}/s"), limit, quota, seconds / 100.0));
         }
         Ok(readings)
     }
@@ -144,30 +128,29 @@ impl Trial {
         self.last.get("controllers").is_some_and(|all| all.split(' ').all(|one| one != controller))
     }
 
-    /// Returns the limit that was read from the control group while the workload was up; `None` if it was not read.
-    fn enforced(&self, limit: impl Fn(&UnitLook) -> Option<f64>) -> Option<Option<f64>> {
-        let up = self.looks.iter().any(UnitLook::is_up) && self.last.contains_key("controllers");
-        up.then(|| self.looks.iter().find_map(limit))
-    }
-
-    /// Returns why a limit that systemd shows is not enforced, if it is not: there is no controller, or its control group
-    /// has another.
-    fn unenforced(
+    /// Returns a limit that systemd shows, or why it is not enforced: there is no controller, or the control group had
+    /// another limit, by more than `off`, while the workload was up.
+    fn enforced(
         &self,
         controller: &str,
         shown: &str,
-        set: f64,
-        read: Option<Option<f64>>,
+        limit: Reading,
+        of: impl Fn(&UnitLook) -> Option<f64>,
         off: f64,
-    ) -> Option<String> {
-        if self.lacks(controller) {
-            return Some(format!("no {controller} controller on the machine: {shown} is not enforced"));
-        }
-        match read? {
-            Some(enforced) if (enforced - set).abs() <= off => None,
-            Some(enforced) => Some(format!("{shown} is not enforced: the control group says {enforced}")),
-            None => Some(format!("{shown} is not enforced: the control group says no limit")),
-        }
+    ) -> Reading {
+        let read = self.looks.iter().any(UnitLook::is_up) && self.last.contains_key("controllers");
+        let set = limit.value.number().unwrap_or_default();
+        let reason = match self.looks.iter().find_map(of) {
+            _ if self.lacks(controller) => {
+                format!("no {controller} controller on the machine: {shown} is not enforced")
+            }
+            _ if !read => return limit,
+            Some(enforced) if (enforced - set).abs() <= off => return limit,
+            Some(enforced) => format!("{shown} is not enforced: the control group says {enforced}"),
+            None => format!("{shown} is not enforced: the control group says no limit"),
+        };
+        let lost = if controller == "memory" { NO_MEMORY } else { NO_CPU };
+        Reading::new(lost, reason.as_str(), Unit::Text, limit.raw)
     }
 
     /// Returns the memory while the workload was up: at each look the current use and what was left of the limit, and
@@ -205,11 +188,13 @@ impl Trial {
         readings
     }
 
-    /// Returns the maximum of each kind of memory and of each control group. For the unit's anonymous memory, page
-    /// cache and kernel memory, it is the largest value of all looks while the workload was up. For the unit, its guest
-    /// and its helpers, it is the kernel's peak; the guest's includes the runtime that became it.
+    /// Returns the maximum of each kind of memory, of each control group's memory, and of the CPU time. For the unit's
+    /// CPU time, anonymous memory, page cache and kernel memory, it is the largest value of all looks while the workload
+    /// was up. For the unit, its guest and its helpers, it is the kernel's peak; the guest's includes the runtime that
+    /// became it.
     fn by_kind(&self) -> Vec<Reading> {
         let kinds = [
+            ("unit.cpu.usage_usec", "cpu.running", true),
             ("unit.anon", "memory.anon", true),
             ("unit.file", "memory.file", true),
             ("unit.kernel", "memory.kernel", true),
@@ -220,7 +205,8 @@ impl Trial {
         let most = |(key, probe, only_up): (&str, &str, bool)| {
             let looks = self.looks.iter().filter(|look| !only_up || look.is_up());
             let most = looks.filter_map(|look| look.values.get(key).copied()).reduce(f64::max)?;
-            Some(Reading::new(probe, most, Unit::Bytes, format!("{key} {most}, the most of all looks")))
+            let (value, unit) = quantity(key, most);
+            Some(Reading::new(probe, value, unit, format!("{key} {most}, the most of all looks")))
         };
         kinds.into_iter().filter_map(most).collect()
     }
@@ -234,13 +220,18 @@ impl Trial {
     pub fn timeline(&self) -> impl Iterator<Item = (f64, Reading)> + '_ {
         self.looks.iter().flat_map(|look| {
             look.values.iter().map(|(key, value)| {
-                let raw = format!("{key} {value}");
-                let reading = match key.strip_suffix(".usage_usec") {
-                    Some(subject) => Reading::new(&format!("timeline.{subject}"), value / 1e6, Unit::Seconds, raw),
-                    None => Reading::new(&format!("timeline.{key}"), *value, Unit::Bytes, raw),
-                };
-                (look.at, reading)
+                let probe = format!("timeline.{}", key.strip_suffix(".usage_usec").unwrap_or(key));
+                let (number, unit) = quantity(key, *value);
+                (look.at, Reading::new(&probe, number, unit, format!("{key} {value}")))
             })
         })
+    }
+}
+
+/// Returns a value of a look in the unit that samples have.
+fn quantity(key: &str, value: f64) -> (f64, Unit) {
+    match key.ends_with(".usage_usec") {
+        true => (value / 1e6, Unit::Seconds),
+        false => (value, Unit::Bytes),
     }
 }

@@ -8,13 +8,13 @@ use super::published::quantity;
 use super::size_limit::ByteBudget;
 use super::words::plain;
 use super::{Run, table};
-use crate::base::stats::{Interval, share_within};
+use crate::base::stats::{Interval, Summary, share_within};
 use crate::base::unit::Unit;
 use crate::evidence::ClaimResult;
 use crate::measurement::{Sample, Value};
 use crate::report::plot::{Dot, Dots, Row};
 use crate::verdict::claim_verdict::Attempt;
-use crate::verdict::{Judged, Rule, Statistics};
+use crate::verdict::{Judged, Rule};
 
 const TEXTS: usize = 20;
 /// The maximum number of checks of an attempt whose samples are shown.
@@ -105,7 +105,7 @@ fn published(claim: &ClaimResult, attempt: &Attempt, judged: &Judged) -> Option<
 }
 
 /// Shows statistics, and what they say about all runs if `within` a bound were all of this number of runs.
-fn statistics(unit: Unit, seen: &Statistics, within: Option<usize>) -> Markup {
+fn statistics(unit: Unit, seen: &Summary, within: Option<usize>) -> Markup {
     let show = |value: f64| unit.format(value);
     let mut cells = vec![
         ("n", seen.n.to_string()),
