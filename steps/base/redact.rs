@@ -54,10 +54,7 @@ impl Redactor {
         if secret.is_empty() {
             return;
         }
-        let quoted = Json::from(secret).to_string();
-        let quoted = quoted[1..quoted.len() - 1].to_owned();
-        let forms = [secret.to_owned(), quoted, BASE64_STANDARD.encode(secret), percent(secret)];
-        for form in forms {
+        for form in forms(secret) {
             if !self.known.contains(&form) {
                 self.known.push(form);
             }
@@ -135,6 +132,13 @@ impl Redactor {
         };
         variables.iter().map(clean).collect()
     }
+}
+
+/// Returns a secret as it is, and in JSON, Base64 and percent encoding.
+fn forms(secret: &str) -> [String; 4] {
+    let quoted = Json::from(secret).to_string();
+    let quoted = quoted[1..quoted.len() - 1].to_owned();
+    [secret.to_owned(), quoted, BASE64_STANDARD.encode(secret), percent(secret)]
 }
 
 /// Percent-encodes a text: everything except letters, digits and `-._~`.
@@ -257,11 +261,6 @@ mod tests {
         ) {
             let mut redactor = Redactor::default();
             secrets.iter().for_each(|secret| redactor.hide(secret));
-            let forms = |secret: &str| {
-                let quoted = json!(secret).to_string();
-                let quoted = quoted[1..quoted.len() - 1].to_owned();
-                [secret.to_owned(), quoted, BASE64_STANDARD.encode(secret), percent(secret)]
-            };
             let all: Vec<String> = secrets.iter().flat_map(|secret| forms(secret)).collect();
             let (mut text, mut expected) = (String::new(), String::new());
             for (around, which, form) in &parts {

@@ -268,16 +268,22 @@ mod tests {
     const TRAP: &str = "one that traps";
 
     fn record(deviations: &str) -> (TempDir, RunState) {
-        planned(CLAIMS, FEATURE, &Capabilities::default(), Deviations::parse(deviations).unwrap())
+        planned((CLAIMS, FEATURE, deviations), &Capabilities::default(), &[])
     }
 
-    fn planned(claims: &str, feature: &str, met: &Capabilities, deviations: Deviations) -> (TempDir, RunState) {
+    /// Plans all scenarios of a feature but those with these names.
+    fn planned(
+        (claims, feature, deviations): (&str, &str, &str),
+        met: &Capabilities,
+        unselected: &[&str],
+    ) -> (TempDir, RunState) {
         let register = Register::parse(claims).unwrap();
         let files = [FeatureFile::parse("features/f.feature".to_owned(), feature).unwrap()];
-        let plan = Plan::make(&files, &register, met, |_| true, None).unwrap();
+        let wanted = |scenario: &gherkin::Scenario| !unselected.contains(&scenario.name.as_str());
+        let plan = Plan::make(&files, &register, met, wanted, None).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let evidence = EvidenceWriter::create(folder.path(), None, "r").unwrap();
-        (folder, RunState::new(register, plan, deviations, Arc::new(evidence)))
+        (folder, RunState::new(register, plan, Deviations::parse(deviations).unwrap(), Arc::new(evidence)))
     }
 
     /// Declares that this fails: a probe, or else a control.
@@ -400,7 +406,7 @@ mod tests {
         let fake_aws = FakeAws { ssh: Some("127.0.0.1:22".into()), ..FakeAws::default() };
         let met = Capabilities::by(&TargetSpec::Ec2, &fake_aws, &HostOffers::all_but(&[]), None);
         for (accelerator, time) in [("tcg", Verdict::NotRun), ("kvm", Verdict::Fails)] {
-            let (_folder, record) = planned(&claims, &feature, &met, Deviations::default());
+            let (_folder, record) = planned((&claims, &feature, ""), &met, &[]);
             record.learn(MachineKind::Ec2, BTreeMap::from([("accelerator".to_owned(), accelerator.to_owned())]));
             end(&record, "it starts", Verdict::Fails, false);
             end(&record, "it is cheap", Verdict::Fails, false);
@@ -416,13 +422,8 @@ mod tests {
         let feature = "@A6-4\nFeature: f\n  Scenario Outline: own <n>\n    Given x\n    Examples:\n      | n |\n\
             \x20     | 1 |\n      | 2 |\n      | 3 |\n  @control\n  Scenario: bad\n    Given x\n\
             \x20   But this check fails on \"x\"\n";
-        let register = Register::parse(CLAIMS.split("[[claim]]\nid = \"A7-7\"").next().unwrap()).unwrap();
-        let files = [FeatureFile::parse("features/f.feature".to_owned(), feature).unwrap()];
-        let wanted = |scenario: &gherkin::Scenario| !unselected.contains(&scenario.name.as_str());
-        let plan = Plan::make(&files, &register, &Capabilities::default(), wanted, None).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let evidence = EvidenceWriter::create(folder.path(), None, "r").unwrap();
-        (folder, RunState::new(register, plan, Deviations::parse(deviations).unwrap(), Arc::new(evidence)))
+        let claims = CLAIMS.split("[[claim]]\nid = \"A7-7\"").next().unwrap();
+        planned((claims, feature, deviations), &Capabilities::default(), unselected)
     }
 
     #[test]

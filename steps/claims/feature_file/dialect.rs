@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use gherkin::StepType;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::parser::LineKind;
 
@@ -25,19 +26,14 @@ pub(super) enum Title {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub(super) struct Dialect {
-    feature: Vec<String>,
-    rule: Vec<String>,
-    background: Vec<String>,
-    scenario: Vec<String>,
-    scenario_outline: Vec<String>,
-    examples: Vec<String>,
-    given: Vec<String>,
-    when: Vec<String>,
-    then: Vec<String>,
-    and: Vec<String>,
-    but: Vec<String>,
+    #[serde(rename = "name")]
+    _name: IgnoredAny,
+    #[serde(rename = "native")]
+    _native: IgnoredAny,
+    /// The keywords of each kind, such as `given`.
+    #[serde(flatten)]
+    keywords: BTreeMap<String, Vec<String>>,
 }
 
 impl Dialect {
@@ -49,21 +45,26 @@ impl Dialect {
         Dialect::of("en").expect("the list of languages has English")
     }
 
+    fn keywords(&self, kind: &str) -> &[String] {
+        self.keywords.get(kind).map_or(&[], Vec::as_slice)
+    }
+
     fn titles(&self, title: Title) -> impl Iterator<Item = &String> {
-        let (keywords, more): (_, &[String]) = match title {
-            Title::Feature => (&self.feature, &[]),
-            Title::Rule => (&self.rule, &[]),
-            Title::Background => (&self.background, &[]),
-            Title::Scenario => (&self.scenario, &self.scenario_outline),
-            Title::Examples => (&self.examples, &[]),
+        let kinds: &[&str] = match title {
+            Title::Feature => &["feature"],
+            Title::Rule => &["rule"],
+            Title::Background => &["background"],
+            Title::Scenario => &["scenario", "scenarioOutline"],
+            Title::Examples => &["examples"],
         };
-        keywords.iter().chain(more)
+        kinds.iter().flat_map(|kind| self.keywords(kind))
     }
 
     /// Returns the most usual keyword of a title.
     pub(super) fn first(&self, title: Title) -> &str {
         // Each language lists "Example" before "Scenario".
-        let keyword = if title == Title::Scenario { self.scenario.last() } else { self.titles(title).next() };
+        let keyword =
+            if title == Title::Scenario { self.keywords("scenario").last() } else { self.titles(title).next() };
         keyword.map_or("", String::as_str)
     }
 
@@ -77,14 +78,9 @@ impl Dialect {
 
     /// Returns all keywords of steps, each with the type of its steps if it tells one.
     fn step_keywords(&self) -> impl Iterator<Item = (&str, Option<StepType>)> {
-        let all = [
-            (&self.given, Some(StepType::Given)),
-            (&self.when, Some(StepType::When)),
-            (&self.then, Some(StepType::Then)),
-            (&self.and, None),
-            (&self.but, None),
-        ];
-        all.into_iter().flat_map(|(keywords, ty)| keywords.iter().map(move |keyword| (keyword.as_str(), ty)))
+        let (given, when, then) = (Some(StepType::Given), Some(StepType::When), Some(StepType::Then));
+        let kinds = [("given", given), ("when", when), ("then", then), ("and", None), ("but", None)];
+        kinds.into_iter().flat_map(|(kind, ty)| self.keywords(kind).iter().map(move |keyword| (keyword.as_str(), ty)))
     }
 
     /// Splits a step into keyword, type and text. A keyword may be the beginning of another one: the longest counts.
@@ -122,7 +118,7 @@ impl Dialect {
             Some(match kind {
                 LineKind::Title(title) => format!("{}:", self.first(*title)),
                 LineKind::Step => {
-                    let given = self.given.iter().find(|keyword| keyword.trim() != "*");
+                    let given = self.keywords("given").iter().find(|keyword| keyword.trim() != "*");
                     format!("a step such as {} …", given.map_or("*", |keyword| keyword.trim()))
                 }
                 LineKind::Tags => "a tag".to_owned(),
