@@ -18,7 +18,6 @@ const FOLDER: &str = "files-";
 /// The files that `build.rs` lists, ordered by path: each path below the project's folder, and what the file contains.
 static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 
-/// Returns the SHA-256 of all files and their paths.
 pub fn digest() -> &'static str {
     static DIGEST: LazyLock<String> = LazyLock::new(|| {
         let mut digest = Sha256::new();

@@ -26,7 +26,6 @@ const JOBS_PER_CPU: usize = 3;
 /// The memory in MiB that is left to everything else on this host.
 const RESERVE: u64 = 1024;
 
-/// This host's memory and slots.
 #[derive(Debug)]
 pub struct HostCapacity {
     memory: Semaphore,

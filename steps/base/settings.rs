@@ -53,7 +53,6 @@ pub struct Settings {
     /// The AWS region from the environment (`AWS_REGION`, else `AWS_DEFAULT_REGION`). The SDK may take another one from
     /// its profile.
     pub region: Option<String>,
-    /// What replaces AWS in this project's tests.
     pub fake_aws: FakeAws,
     /// Values of variables whose names mark them as secrets: they must never reach the evidence.
     pub secrets: Vec<String>,
@@ -108,7 +107,6 @@ impl Settings {
     }
 }
 
-/// Returns the value of a variable that is set and not empty.
 fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }

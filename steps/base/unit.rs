@@ -78,7 +78,6 @@ fn trim(value: f64, places: usize) -> String {
     }
 }
 
-/// A text that is not a quantity of the expected kind.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("\"{text}\" is not {kind}: write {example}")]
 pub struct NotAQuantity {

@@ -57,7 +57,6 @@ pub fn facts(machine: &Json) -> BTreeMap<String, String> {
     FACTS.iter().filter_map(|(name, _)| Some(((*name).to_owned(), fact(name)?))).collect()
 }
 
-/// Returns whether a fact has a value that a declaration names.
 fn fits(name: &str, wanted: &str, value: &str) -> bool {
     match FACTS.iter().find(|(fact, _)| *fact == name) {
         Some((_, FactKind::Version)) => {
@@ -111,7 +110,6 @@ pub struct Deviation {
     pub probe: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relation: Option<Relation>,
-    /// The name of the control.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control: Option<String>,
     pub reason: String,

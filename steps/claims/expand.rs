@@ -33,59 +33,37 @@ pub struct ExpandedScenario<'a> {
 
 /// Returns all scenarios of a feature with this text, in their order.
 pub fn expand<'a>(feature: &'a Feature, text: &str) -> Vec<ExpandedScenario<'a>> {
-    let piped = piped_lines(text);
-    let own = feature.scenarios.iter().map(|scenario| (None, scenario));
-    let of_rules = feature.rules.iter().flat_map(|rule| rule.scenarios.iter().map(move |each| (Some(rule), each)));
-    let rows = |(rule, written)| {
-        let plain = || vec![expanded(feature, rule, written, None)];
-        let rows = written.examples.iter().flat_map(|examples| {
-            let rows = examples.table.iter().flat_map(|table| rows(table, &piped));
-            rows.map(move |row| expanded(feature, rule, written, Some((examples, row))))
-        });
-        if written.examples.is_empty() { plain() } else { rows.collect() }
-    };
-    own.chain(of_rules).flat_map(rows).collect()
+    within(feature, text, usize::MAX).unwrap_or_default()
 }
 
 /// Returns the line of the first scenario with which a feature becomes too large to be expanded: a page of text can make
-/// gigabytes. Counts each `<` as the row's longest value.
-pub fn too_large(feature: &Feature) -> Option<usize> {
-    let size = |steps: &[Step]| -> (usize, usize) {
-        let texts = steps.iter().flat_map(|step| {
-            let cells = step.table.iter().flat_map(|table| table.rows.iter().flatten());
-            [&step.value].into_iter().chain(&step.docstring).chain(cells)
+/// gigabytes.
+pub fn too_large(feature: &Feature, text: &str) -> Option<usize> {
+    within(feature, text, LARGEST).err()
+}
+
+/// Expands a feature to so many bytes at most; an error is the line of the scenario that has more.
+fn within<'a>(feature: &'a Feature, text: &str, mut left: usize) -> Result<Vec<ExpandedScenario<'a>>, usize> {
+    let piped = piped_lines(text);
+    let own = feature.scenarios.iter().map(|scenario| (None, scenario));
+    let of_rules = feature.rules.iter().flat_map(|rule| rule.scenarios.iter().map(move |each| (Some(rule), each)));
+    let mut all = Vec::new();
+    for (rule, written) in own.chain(of_rules) {
+        let rows = written.examples.iter().flat_map(|examples| {
+            let rows = examples.table.iter().flat_map(|table| rows(table, &piped));
+            rows.map(move |row| Some((examples, row)))
         });
-        let sizes = texts.map(|text| (text.len() + SMALLEST, text.matches('<').count()));
-        sizes.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
-    };
-    let tags = |tags: &[String]| tags.iter().map(|tag| tag.len() + SMALLEST).sum::<usize>();
-    let above = |background: &Option<Background>| background.as_ref().map_or(0, |above| size(&above.steps).0);
-    let of_feature = tags(&feature.tags) + above(&feature.background);
-    let own = feature.scenarios.iter().map(|scenario| (0, scenario));
-    let of_rules = feature.rules.iter().flat_map(|rule| {
-        let of_rule = tags(&rule.tags) + above(&rule.background);
-        rule.scenarios.iter().map(move |scenario| (of_rule, scenario))
-    });
-    let mut left = LARGEST;
-    let mut fits = |(of_rule, scenario): &(usize, &Scenario)| {
-        let (text, places) = size(&scenario.steps);
-        let (text, places) = (text + scenario.name.len(), places + scenario.name.matches('<').count());
-        let about = tags(&scenario.tags) + scenario.description.as_ref().map_or(0, String::len);
-        let fixed = of_feature + of_rule + about + text + SMALLEST;
-        let tables =
-            scenario.examples.iter().map(|examples| (&examples.tags, examples.table.iter().flat_map(|t| &t.rows)));
-        let rows = tables.flat_map(|(own, mut rows)| {
-            let columns: usize = rows.next().into_iter().flatten().map(|column| column.len() + 1).sum();
-            let own = tags(own);
-            rows.map(move |row| own + columns + places * (columns + row.iter().map(String::len).max().unwrap_or(0)))
-        });
-        let mut sizes = rows.map(|row| fixed + row).chain(scenario.examples.is_empty().then_some(fixed));
-        sizes.all(|size| {
-            left = left.saturating_sub(size);
-            left > 0
-        })
-    };
-    own.chain(of_rules).find(|scenario| !fits(scenario)).map(|(_, scenario)| scenario.position.line)
+        for row in rows.chain(written.examples.is_empty().then_some(None)) {
+            all.push(expanded(feature, rule, written, row, &mut left).ok_or(written.position.line)?);
+        }
+    }
+    Ok(all)
+}
+
+/// Returns the texts of a step.
+fn texts(step: &Step) -> impl Iterator<Item = &String> {
+    let cells = step.table.iter().flat_map(|table| table.rows.iter().flatten());
+    [&step.value].into_iter().chain(&step.docstring).chain(cells)
 }
 
 /// Returns the lines of a text that may be rows of a table. The parser does not keep them.
@@ -102,7 +80,6 @@ pub fn row_lines<'a>(table: &Table, piped: &'a [usize]) -> &'a [usize] {
 /// A row of a table: its line, the table's columns, and the row's cells.
 type Row<'a> = (usize, &'a [String], &'a [String]);
 
-/// Returns the rows below a table's head.
 fn rows<'a>(table: &'a Table, piped: &[usize]) -> Vec<Row<'a>> {
     let Some((columns, rows)) = table.rows.split_first() else { return Vec::new() };
     let lines = row_lines(table, piped).iter().skip(1);
@@ -114,34 +91,40 @@ fn expanded<'a>(
     rule: Option<&'a Rule>,
     written: &'a Scenario,
     row: Option<(&'a Examples, Row)>,
-) -> ExpandedScenario<'a> {
+    left: &mut usize,
+) -> Option<ExpandedScenario<'a>> {
     let above = [feature.background.as_ref(), rule.and_then(|rule| rule.background.as_ref())];
-    let above = above.into_iter().flatten().flat_map(|Background { steps, .. }| steps);
+    let steps = above.into_iter().flatten().flat_map(|Background { steps, .. }| steps).chain(&written.steps);
+    let of_rule = rule.into_iter().flat_map(|rule| &rule.tags);
+    let of_row = row.iter().flat_map(|(examples, _)| &examples.tags);
+    let tags = feature.tags.iter().chain(of_rule).chain(&written.tags).chain(of_row);
+    let copied = steps.clone().flat_map(texts).chain(tags.clone()).chain(&written.description).chain([&written.name]);
+    copied.for_each(|text| *left = left.saturating_sub(text.len() + SMALLEST));
+    if *left == 0 {
+        return None;
+    }
     // Not a clone of what is written, which has all the rows.
     let mut scenario = Scenario {
         keyword: written.keyword.clone(),
         name: written.name.clone(),
         description: written.description.clone(),
-        steps: above.chain(&written.steps).cloned().collect(),
+        steps: steps.cloned().collect(),
         examples: Vec::new(),
         tags: Vec::new(),
         span: written.span,
         position: written.position,
     };
-    let of_rule = rule.into_iter().flat_map(|rule| &rule.tags);
-    let of_row = row.iter().flat_map(|(examples, _)| &examples.tags);
     let mut seen = BTreeSet::new();
-    let all = feature.tags.iter().chain(of_rule).chain(&written.tags).chain(of_row);
-    scenario.tags.extend(all.filter(|tag| seen.insert(tag.as_str())).cloned());
+    scenario.tags.extend(tags.filter(|tag| seen.insert(tag.as_str())).cloned());
     let mistake = row.and_then(|(_, (_, columns, _))| wrong(written, columns));
     if let Some((_, (line, columns, cells))) = row {
-        let fill = |text: &mut String| *text = filled(text, columns, cells);
+        let mut fill = |text: &mut String| *text = filled(text, columns, cells, left);
         let own = written.steps.len();
         let background = scenario.steps.len() - own;
         for step in scenario.steps.iter_mut().skip(background) {
             fill(&mut step.value);
-            step.docstring.iter_mut().for_each(fill);
-            step.table.iter_mut().flat_map(|table| &mut table.rows).flatten().for_each(fill);
+            step.docstring.iter_mut().for_each(&mut fill);
+            step.table.iter_mut().flat_map(|table| &mut table.rows).flatten().for_each(&mut fill);
         }
         fill(&mut scenario.name);
         if scenario.name == written.name {
@@ -161,11 +144,12 @@ fn expanded<'a>(
             scenario.steps.push(refusal);
         }
     }
-    ExpandedScenario { scenario, written, rule, examples: row.map(|(examples, _)| examples), mistake }
+    let examples = row.map(|(examples, _)| examples);
+    (*left > 0).then_some(ExpandedScenario { scenario, written, rule, examples, mistake })
 }
 
-/// Replaces each `<column>` by the row's value.
-fn filled(text: &str, columns: &[String], cells: &[String]) -> String {
+/// Replaces each `<column>` by the row's value, as far as the bytes that are `left` go.
+fn filled(text: &str, columns: &[String], cells: &[String], left: &mut usize) -> String {
     let mut parts = text.split('<');
     let mut filled = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -176,6 +160,10 @@ fn filled(text: &str, columns: &[String], cells: &[String]) -> String {
         match value {
             Some((value, rest)) => filled.extend([value, rest]),
             None => filled.extend(["<", part]),
+        }
+        *left = left.saturating_sub(value.map_or(0, |(value, _)| value.len()));
+        if *left == 0 {
+            break;
         }
     }
     filled

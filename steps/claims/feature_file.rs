@@ -11,7 +11,6 @@ use gherkin::Feature;
 
 use crate::claims::expand::too_large;
 
-/// A parsed feature file.
 #[derive(Clone, Debug)]
 pub struct FeatureFile {
     /// Its path, relative to the project.
@@ -27,7 +26,7 @@ pub struct FeatureFile {
 impl FeatureFile {
     pub fn parse(path: String, text: &str) -> anyhow::Result<FeatureFile> {
         let (feature, language) = parser::parse(text.strip_prefix('\u{feff}').unwrap_or(text))?;
-        if let Some(line) = too_large(&feature) {
+        if let Some(line) = too_large(&feature, text) {
             let problem =
                 "with this scenario, the feature's scenarios are larger than 64 MiB: write fewer rows or steps";
             return Err(GherkinErrors(vec![GherkinError { line, character: 1, problem: problem.to_owned() }]).into());
@@ -41,10 +40,8 @@ pub fn invisible_in(text: &str) -> Option<char> {
     text.chars().find(|c| line::invisible(*c))
 }
 
-/// What is wrong in a feature file, and where.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GherkinError {
-    /// The line, counted from 1.
     pub line: usize,
     /// The character in the line, counted from 1; 0 if the end of the file is meant.
     pub character: usize,
@@ -61,7 +58,6 @@ impl fmt::Display for GherkinError {
     }
 }
 
-/// All errors of a feature file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GherkinErrors(pub Vec<GherkinError>);
 

@@ -246,7 +246,6 @@ fn share_out(scenarios: &mut [Planned], shard: Shard) {
     }
 }
 
-/// Returns the lines of examples without a row.
 fn empty_examples(feature: &Feature) -> impl Iterator<Item = usize> {
     let scenarios = feature.scenarios.iter().chain(feature.rules.iter().flat_map(|rule| &rule.scenarios));
     let examples = scenarios.flat_map(|scenario| &scenario.examples);

@@ -57,7 +57,6 @@ pub enum Requirement {
     NativeCpu,
     /// A `MemTotal` of its own, of the device's size.
     OwnMemory,
-    /// A kernel of its own.
     OwnKernel,
     /// A page cache of its own, which may be emptied.
     ColdCache,
@@ -110,7 +109,6 @@ impl Claim {
     }
 }
 
-/// One entry of the register.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Claim {

@@ -14,9 +14,7 @@ use crate::claims::register::Register;
 pub struct ClaimSuite {
     /// The feature files, ordered by name.
     pub features: Vec<FeatureFile>,
-    /// The register of claims.
     pub register: Register,
-    /// The declared failures.
     pub deviations: Deviations,
 }
 

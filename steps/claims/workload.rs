@@ -19,10 +19,8 @@ use serde::Deserialize;
 use crate::base::commands;
 use crate::base::unit_file::UnitFile;
 
-/// The file that holds the workload's name and image.
 const FILE: &str = "workload.toml";
 
-/// A workload as its folder describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
     /// Its name, which is also the name of its unit.

@@ -19,7 +19,6 @@ pub use folder::{Excerpt, SandboxedDir};
 /// The longest line of a transcript, in bytes, that is parsed as a command: longer output is never inlined.
 const LINE: u64 = 1 << 20;
 
-/// The evidence of a run.
 #[derive(Clone, Debug)]
 pub struct EvidenceBundle {
     pub folder: SandboxedDir,

@@ -21,7 +21,6 @@ use crate::verdict::declared::Problem;
 /// The folder of a merged bundle that holds its parts.
 pub const PARTS: &str = "parts";
 
-/// One of the merged runs.
 #[derive(Clone, Debug)]
 pub struct Part {
     /// The name of its folder within [`PARTS`].
@@ -111,7 +110,6 @@ impl Column {
     }
 }
 
-/// Several runs, merged.
 #[derive(Clone, Debug)]
 pub struct Merged {
     pub run: String,
@@ -294,7 +292,6 @@ fn rank(decision: &Decision) -> u8 {
     }
 }
 
-/// Returns the missing shards.
 fn absent(mine: &[(usize, &Part)]) -> Vec<Shard> {
     let here: BTreeSet<Shard> = mine.iter().filter_map(|(_, part)| part.shard).collect();
     let all = here.first().map(|shard| shard.all()).unwrap_or_default();

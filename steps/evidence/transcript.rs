@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::exec::command::{Command, Status};
 
-/// A command in the transcript.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ran {
     /// Its number, counted from 1 in the order in which commands ended.
@@ -35,18 +34,15 @@ pub struct Ran {
     pub error: Option<String>,
 }
 
-/// The output of a command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Stream {
     Inline(String),
-    /// The output is in a separate file.
     Beside {
         /// The file, relative to the folder of the run.
         file: String,
         bytes: usize,
     },
-    /// The output could not be saved.
     Lost {
         lost: String,
         bytes: usize,

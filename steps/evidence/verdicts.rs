@@ -78,7 +78,6 @@ impl ClaimResult {
         self.scenarios.iter().find_map(|scenario| scenario.machine_kind)
     }
 
-    /// Returns whether the options of the run selected it.
     pub fn selected(&self) -> bool {
         self.reason != Reason::NotJudged(NotJudgedReason::NotSelected)
     }
@@ -105,7 +104,6 @@ impl ClaimResult {
         self.deviations.chunk_by(|a, b| a.reason == b.reason).filter_map(<[_]>::first)
     }
 
-    /// Returns all attempts at its own scenarios.
     pub fn attempts(&self) -> impl Iterator<Item = &Attempt> {
         self.scenarios.iter().flat_map(|scenario| &scenario.attempts)
     }

@@ -85,12 +85,10 @@ impl EvidenceWriter {
         Ok(evidence)
     }
 
-    /// Returns the folder's path.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Returns the run's name.
     pub fn run(&self) -> &str {
         &self.run
     }

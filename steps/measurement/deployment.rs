@@ -56,7 +56,6 @@ pub struct Watched {
     pub trial: Trial,
     pub raw_journal: String,
     pub journal: Journal,
-    /// Why the workload never started, if it did not.
     pub refusal: Option<StartRefusal>,
 }
 

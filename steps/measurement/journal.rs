@@ -41,7 +41,6 @@ pub fn command(unit: &str, since: u64, mark: &str) -> Command {
     Command::script(SCRIPT, &[&since.to_string(), unit, &MOST.to_string(), mark]).time_limit(Duration::from_secs(60))
 }
 
-/// What a unit has logged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Journal {
     pub lines: Vec<Line>,
@@ -179,7 +178,6 @@ pub fn is_event(line: &Line, event: &str) -> bool {
     line.who == "podman" && line.text.contains(&format!(" container {event} "))
 }
 
-/// Returns what the workload printed.
 pub fn workload(lines: &[Line]) -> Vec<Line> {
     lines.iter().filter(|line| line.workload && !line.text.trim().is_empty()).cloned().collect()
 }

@@ -53,7 +53,6 @@ pub struct Trial {
     pub over: f64,
     /// When everything had been cleaned up, in seconds since boot.
     pub end: f64,
-    /// Whether it ended at its time limit.
     pub gave_up: bool,
     pub looks: Vec<UnitLook>,
     pub stops: Vec<Stop>,
@@ -145,7 +144,6 @@ fn parse_stop(text: &str) -> Option<Stop> {
 }
 
 impl UnitLook {
-    /// Returns whether the workload itself was up.
     pub fn is_up(&self) -> bool {
         self.values.keys().any(|key| key.starts_with("payload."))
     }

@@ -38,7 +38,6 @@ pub struct Attempt {
     pub error: Option<Reason>,
     /// For a control: the probe that its check must fail on.
     pub fails_on: Option<String>,
-    /// The checks, in order.
     pub checks: Vec<Judged>,
     /// The files of the run that were read.
     pub evidence: Vec<String>,
@@ -84,7 +83,6 @@ impl Attempt {
         self.checks.iter().map(|judged| judged.check.samples.len()).sum()
     }
 
-    /// Returns the checks that failed.
     pub fn failed(&self) -> impl Iterator<Item = &Judged> {
         self.checks.iter().filter(|judged| judged.outcome.verdict == Verdict::Fails)
     }
@@ -105,7 +103,6 @@ impl Attempt {
     }
 }
 
-/// Whether a claim's control was caught.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ControlVerdict {
@@ -113,7 +110,6 @@ pub enum ControlVerdict {
     Caught,
     /// The wrong subject passed.
     NotCaught,
-    /// It could not be judged.
     Inconclusive,
     NotRun,
 }
@@ -153,7 +149,6 @@ impl ControlResult {
     }
 }
 
-/// The result of one check of a scenario.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CheckResult {
     pub probe: String,
@@ -246,7 +241,6 @@ impl ScenarioResult {
         !matches!(self.decision, Decision::Skip(_))
     }
 
-    /// Returns everything that failed in it.
     pub fn failures(&self) -> Vec<Failure<'_>> {
         failures(&self.attempts)
     }

@@ -100,7 +100,6 @@ pub enum Reason {
         probe: Option<String>,
         failure: Box<Reason>,
     },
-    /// It fails as declared.
     Declared {
         by: String,
         until: Date,
@@ -161,9 +160,7 @@ pub enum Phase {
     Start,
     /// Looking at a limit: it is not enforced there.
     Limit,
-    /// Reading the log: a part of it is missing.
     Log,
-    /// A step.
     Step,
 }
 

@@ -10,11 +10,9 @@ use crate::base::settings::FakeAws;
 use crate::claims::plan::Shard;
 use crate::claims::register::{Claim, Requirement};
 
-/// What the plan decides for a scenario.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decision {
-    /// It runs and is judged.
     Run,
     /// It runs and its samples are kept, but it is not judged, for this reason.
     #[serde(rename = "record")]
@@ -23,21 +21,25 @@ pub enum Decision {
     Skip(NotJudgedReason),
 }
 
-/// Why a scenario is not run, or not judged.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum NotJudgedReason {
     /// The claim needs what its kind of machine does not offer. If the machine turns out to offer it, a measured scenario
     /// is judged.
-    Needs { what: Requirement },
+    Needs {
+        what: Requirement,
+    },
     /// A stand-in replaces AWS, and its behaviour says nothing about AWS, on any machine.
     StandIn,
-    /// The user's options do not select it.
     NotSelected,
     /// The run is this shard, and the claim belongs to another one.
-    OtherShard { shard: Shard },
+    OtherShard {
+        shard: Shard,
+    },
     /// It is in none of the merged shards: these are missing.
-    MissingShards { shards: Vec<Shard> },
+    MissingShards {
+        shards: Vec<Shard>,
+    },
 }
 
 /// Observations on a remote machine or this host that decide what can be judged there.
@@ -105,7 +107,6 @@ pub fn lacks(need: Requirement, kind: MachineKind, facts: &BTreeMap<String, Stri
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     offers: Vec<Offer>,
-    /// Whether a stand-in replaces AWS on this target.
     fake_aws: bool,
 }
 
@@ -160,7 +161,6 @@ impl Capabilities {
         self.offers.iter().map(|offer| offer.kind).collect()
     }
 
-    /// Formats what each kind offers, a line each.
     pub fn describe(&self) -> String {
         let line = |offer: &Offer| {
             let meets = offer.meets.iter().filter(|need| **need != Requirement::Host);
