@@ -7,8 +7,6 @@ use std::collections::BTreeSet;
 use gherkin::{Feature, Scenario};
 use serde::{Deserialize, Serialize};
 
-#[cfg(feature = "run")]
-pub use decision::Seen;
 pub use decision::{Capabilities, Decision, NotJudgedReason, lacks};
 
 use crate::base::platform::MachineKind;

@@ -93,7 +93,7 @@ impl PlannedRun {
         let found = look(&options, own.as_ref(), target, &settings).await?;
         let preflight = found.as_ref().map(|found| &found.preflight);
         let host = offers(target, options.plan, &settings, progress);
-        let met = Capabilities::by(target, &settings.fake_aws, &host, preflight.map(Preflight::seen));
+        let met = Capabilities::by(target, &settings.fake_aws, &host, preflight.map(Preflight::met).as_deref());
         let arch = match preflight {
             Some(preflight) => preflight.facts.architecture,
             None => target.arch(&settings.fake_aws).map_err(usage)?,

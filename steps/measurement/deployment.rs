@@ -297,6 +297,10 @@ mod tests {
         replayed(JOURNAL, SHOWN, "journald\n")
     }
 
+    async fn watched((deployment, trial): (Deployment, Trial)) -> Watched {
+        deployment.watch_as(&trial.token, &trial.boot, Until::Ended, Duration::from_secs(9)).await.unwrap()
+    }
+
     /// Returns the lines of the unit with which the trial's script finds out whether journald takes lines.
     fn marks(trial: &Trial) -> String {
         let mark = |priority: u8| {
@@ -323,9 +327,7 @@ mod tests {
             (&silent, SHOWN, "k8s-file\n", "log driver is k8s-file"),
             (&silent, SHOWN, "journald\n", ""),
         ] {
-            let (deployment, trial) = replayed(journal, shown, default);
-            let watched = deployment.watch_as(&trial.token, &trial.boot, Until::Ended, Duration::from_secs(9)).await;
-            let readings = watched.unwrap().readings().unwrap();
+            let readings = watched(replayed(journal, shown, default)).await.readings().unwrap();
             let sample = |reading: Reading| Sample::of("run", &reading.probe, reading.value, reading.unit);
             let set = SampleSet { samples: readings.into_iter().map(sample).collect(), ..SampleSet::default() };
             let contains = |text: &str| Rule::Contains { text: text.to_owned() };
@@ -350,9 +352,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_trial_of_this_request_on_this_machine_is_taken() {
-        let (deployment, trial) = recorded();
-        let watched =
-            deployment.watch_as(&trial.token, &trial.boot, Until::Ended, Duration::from_secs(9)).await.unwrap();
+        let watched = watched(recorded()).await;
         assert_eq!((watched.raw.as_str(), watched.journal.lines.len()), (TRIAL, JOURNAL.lines().count()));
         assert!(watched.readings().unwrap().iter().any(|reading| reading.probe == "log.duration"));
     }
@@ -363,11 +363,8 @@ mod tests {
         let message = "quadlet-generator[7]: converting \"no-quota.container\": unsupported key 'Memory'";
         let fake = Fake::default().answer("sh -s -- no-quota ", 0, &absent).answer("sh -s -- ", 0, JOURNAL);
         let fake = fake.answer("systemctl ", 0, SHOWN).answer("sh -c ", 1, message);
-        let deployment = Deployment { shell: Shell::fake(fake), ..recorded().0 };
-        let trial = recorded().1;
-        let watched =
-            deployment.watch_as(&trial.token, &trial.boot, Until::Ended, Duration::from_secs(9)).await.unwrap();
-        let readings = watched.readings().unwrap();
+        let (recorded, trial) = recorded();
+        let readings = watched((Deployment { shell: Shell::fake(fake), ..recorded }, trial)).await.readings().unwrap();
         let refused = readings.iter().find(|reading| reading.probe == start::REFUSED).unwrap();
         let words = "the workload never started: the Quadlet generator: converting \"no-quota.container\": unsupported";
         assert!(matches!(&refused.value, Value::Text(text) if text.starts_with(words)), "{refused:?}");

@@ -11,10 +11,11 @@ use jiff::SignedDuration;
 
 use crate::base::commands;
 use crate::base::packages::Distribution;
+use crate::base::platform::Arch;
 use crate::base::procfs::now;
 use crate::base::unit::Bytes;
 use crate::base::version::Version;
-use crate::claims::plan::Seen;
+use crate::claims::register::Requirement;
 use crate::exec::command::Command;
 use crate::exec::shell::Shell;
 use crate::targets::machine_info::{Accelerator, MachineInfo, section};
@@ -136,17 +137,23 @@ impl Preflight {
         self.word("user")
     }
 
-    /// Returns what determines which claims can be judged on the machine.
-    pub fn seen(&self) -> Seen {
-        Seen {
-            arch: self.facts.architecture,
-            native: self.facts.native,
-            container: !["", "none"].contains(&self.word("container")),
-            units: self.has_units(),
-            root: self.root != Root::Never,
-            memory_limit: self.has_controller("memory"),
-            cpu_limit: self.has_controller("cpu"),
-        }
+    /// Returns the requirements of claims that the machine meets.
+    pub fn met(&self) -> Vec<Requirement> {
+        let (root, alone) = (self.root != Root::Never, ["", "none"].contains(&self.word("container")));
+        let met = [
+            (Requirement::Arm64, self.facts.architecture == Arch::Arm64),
+            (Requirement::NativeCpu, self.facts.native),
+            (Requirement::OwnMemory, alone),
+            (Requirement::OwnKernel, alone),
+            (Requirement::ColdCache, alone && root),
+            (Requirement::MemoryLimit, self.has_controller("memory")),
+            (Requirement::CpuLimit, self.has_controller("cpu")),
+            (Requirement::Device, true),
+            (Requirement::OwnMachine, true),
+            (Requirement::Units, self.has_units()),
+            (Requirement::Root, root),
+        ];
+        met.into_iter().filter(|(_, met)| *met).map(|(need, _)| need).collect()
     }
 
     /// Whether a limit that rests on this controller is enforced for the user's units.

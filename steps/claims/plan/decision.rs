@@ -42,22 +42,6 @@ pub enum NotJudgedReason {
     },
 }
 
-/// Observations on a remote machine or this host that decide what can be judged there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
-    pub arch: Arch,
-    /// Whether times and CPU shares are meaningful on it.
-    pub native: bool,
-    /// Whether kernel, memory and page cache are another host's, too.
-    pub container: bool,
-    /// Whether systemd generates units from the user's Quadlets.
-    pub units: bool,
-    pub root: bool,
-    /// Whether limits on memory and on CPU are enforced for the user's units.
-    pub memory_limit: bool,
-    pub cpu_limit: bool,
-}
-
 /// A kind of machine, and the requirements of claims that it meets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Offer {
@@ -66,10 +50,9 @@ struct Offer {
 }
 
 impl Offer {
-    fn of(kind: MachineKind, met: impl IntoIterator<Item = (Requirement, bool)>) -> Offer {
-        let met = met.into_iter().filter(|(need, met)| *met && !never(*need, kind));
-        let host = (Requirement::Host, true);
-        Offer { kind, meets: met.chain([host]).map(|(need, _)| need).collect() }
+    fn of(kind: MachineKind, met: impl IntoIterator<Item = Requirement>) -> Offer {
+        let met = met.into_iter().filter(|need| !never(*need, kind));
+        Offer { kind, meets: met.chain([Requirement::Host]).collect() }
     }
 
     fn lacks(&self, claim: &Claim) -> Vec<Requirement> {
@@ -119,39 +102,41 @@ impl Default for Capabilities {
 
 impl Capabilities {
     /// Returns a target's capabilities on a host that offers this. With a stand-in for AWS, EC2 instances have this
-    /// host's architecture. A remote machine or this host is assumed to meet all that it can until it is inspected
-    /// (`seen`).
-    pub fn by(target: &TargetSpec, fake_aws: &FakeAws, host: &HostOffers, seen: Option<Seen>) -> Capabilities {
+    /// host's architecture. A remote machine or this host is assumed to meet all that it can until it is inspected:
+    /// `seen` are the requirements that it meets by then.
+    pub fn by(
+        target: &TargetSpec,
+        fake_aws: &FakeAws,
+        host: &HostOffers,
+        seen: Option<&[Requirement]>,
+    ) -> Capabilities {
+        use Requirement::{Arm64, Aws, ColdCache, CpuLimit, Device, MemoryLimit, NativeCpu};
+        use Requirement::{OwnKernel, OwnMachine, OwnMemory, Root, Units};
         let Some(kind) = target.kind() else {
             let one = |target: TargetSpec| Capabilities::by(&target, fake_aws, host, None).offers;
             let nspawn = if host.has(Feature::Nspawn) { one(TargetSpec::Nspawn) } else { Vec::new() };
             let vm = Arch::host().map(|arch| one(TargetSpec::Vm(arch))).unwrap_or_default();
             return Capabilities { offers: nspawn.into_iter().chain(vm).collect(), fake_aws: false };
         };
-        let unseen = target.is_found() && seen.is_none();
-        let arch = seen.map(|seen| seen.arch).or_else(|| target.arch(fake_aws).ok());
+        let arch = target.arch(fake_aws).ok();
         let aws = kind == MachineKind::Ec2 && !fake_aws.any();
         let native = match kind {
             MachineKind::Nspawn => host.has(Feature::NativeCpu),
-            MachineKind::Vm => target.arch(fake_aws).ok() == Arch::host() && host.has(Feature::Kvm),
-            _ => unseen || aws || seen.is_some_and(|seen| seen.native),
+            MachineKind::Vm => arch == Arch::host() && host.has(Feature::Kvm),
+            _ => aws || target.is_found(),
         };
-        let seen = |look: fn(Seen) -> bool| seen.is_none_or(look);
         let limit = |controller: Feature| kind != MachineKind::Nspawn || host.has(controller);
-        let met = [
-            (Requirement::Arm64, unseen || arch == Some(Arch::Arm64)),
-            (Requirement::NativeCpu, native),
-            (Requirement::OwnMemory, seen(|seen| !seen.container)),
-            (Requirement::OwnKernel, seen(|seen| !seen.container)),
-            (Requirement::ColdCache, seen(|seen| seen.root && !seen.container)),
-            (Requirement::MemoryLimit, limit(Feature::Memory) && seen(|seen| seen.memory_limit)),
-            (Requirement::CpuLimit, limit(Feature::Cpu) && seen(|seen| seen.cpu_limit)),
-            (Requirement::Aws, aws),
-            (Requirement::Device, true),
-            (Requirement::OwnMachine, true),
-            (Requirement::Units, seen(|seen| seen.units)),
-            (Requirement::Root, seen(|seen| seen.root)),
-        ];
+        let offered = |need: &Requirement| match need {
+            Arm64 => target.is_found() || arch == Some(Arch::Arm64),
+            NativeCpu => native,
+            MemoryLimit => limit(Feature::Memory),
+            CpuLimit => limit(Feature::Cpu),
+            Aws => aws,
+            _ => true,
+        };
+        let machine = [Arm64, NativeCpu, OwnMemory, OwnKernel, ColdCache, MemoryLimit, CpuLimit, Aws];
+        let all = machine.into_iter().chain([Device, OwnMachine, Units, Root]);
+        let met = all.filter(|need| offered(need) && seen.is_none_or(|seen| seen.contains(need)));
         let fake_aws = kind == MachineKind::Ec2 && fake_aws.any();
         Capabilities { offers: vec![Offer::of(kind, met)], fake_aws }
     }
@@ -218,7 +203,7 @@ mod tests {
 
     /// Returns in words what is decided for claims that need nothing, `arm64`, `native-cpu`, `aws`, `device`,
     /// `own-machine` and `root`.
-    fn decided(target: &str, fake_aws: &FakeAws, seen: Option<Seen>) -> [&'static str; 7] {
+    fn decided(target: &str, fake_aws: &FakeAws, seen: Option<&[Requirement]>) -> [&'static str; 7] {
         let needs = ["", "\"arm64\"", "\"native-cpu\"", "\"aws\"", "\"device\"", "\"own-machine\"", "\"root\""];
         let host = HostOffers::all_but(&[(Feature::Kvm, Lack::NoDevice)]);
         let met = Capabilities::by(&target.parse().unwrap(), fake_aws, &host, seen);
@@ -239,9 +224,9 @@ mod tests {
     #[test]
     fn a_target_is_judged_by_what_it_brings() {
         let none = FakeAws::default();
-        let (arch, native) = (Arch::Amd64, false);
-        let seen =
-            Seen { arch, native, container: false, units: true, root: true, memory_limit: true, cpu_limit: true };
+        let own = [Requirement::OwnMemory, Requirement::OwnKernel, Requirement::ColdCache];
+        let seen = [&[Requirement::Device, Requirement::OwnMachine, Requirement::Units, Requirement::Root], &own[..]];
+        let seen = seen.concat();
         let on_arm = if Arch::host() == Some(Arch::Arm64) { "run" } else { "skip" };
         for (target, seen, decisions) in [
             ("nspawn", None, ["run", on_arm, "run", "skip", "run", "run", "run"]),
@@ -250,17 +235,17 @@ mod tests {
             ("ec2", None, ["run", "run", "run", "run", "run", "run", "run"]),
             ("ssh://a@b", None, ["run", "run", "run", "skip", "run", "skip", "run"]),
             ("podman", None, ["run", "run", "run", "skip", "skip", "skip", "run"]),
-            ("ssh://a@b", Some(seen), ["run", "skip", "emulated", "skip", "run", "skip", "run"]),
-            ("podman", Some(Seen { root: false, ..seen }), ["run", "skip", "emulated", "skip", "skip", "skip", "skip"]),
+            ("ssh://a@b", Some(&seen[..]), ["run", "skip", "emulated", "skip", "run", "skip", "run"]),
+            ("podman", Some(&seen[..3]), ["run", "skip", "emulated", "skip", "skip", "skip", "skip"]),
         ] {
             assert_eq!(decided(target, &none, seen), decisions, "{target} {seen:?}");
         }
-        let met = |container| {
+        let met = |seen: &[Requirement]| {
             let target = "ssh://a@b".parse().unwrap();
-            Capabilities::by(&target, &none, &HostOffers::all_but(&[]), Some(Seen { container, ..seen })).describe()
+            Capabilities::by(&target, &none, &HostOffers::all_but(&[]), Some(seen)).describe()
         };
-        let shared = ["own-memory", "own-kernel", "cold-cache"];
-        assert!(shared.iter().all(|need| met(false).contains(need) && !met(true).contains(need)), "{}", met(true));
+        assert_eq!(met(&seen), "ssh offers own-memory, own-kernel, cold-cache, device, units, root\n");
+        assert_eq!(met(&seen[..4]), "ssh offers device, units, root\n");
         // A stand-in's instance is a machine of this host's kind, and its settings do not affect a virtual machine.
         let fake_aws = FakeAws { ssh: Some("127.0.0.1:22".into()), ..none.clone() };
         let arm = if Arch::host() == Some(Arch::Arm64) { "run" } else { "skip" };

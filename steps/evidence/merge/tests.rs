@@ -160,23 +160,20 @@ fn runs_that_were_not_started_alike_are_refused() {
         *bundle.run.pointer_mut(pointer).unwrap() = value;
         Part::of(bundle).unwrap()
     };
-    for (target, pointer, value, problem) in [
-        (
-            "vm:arm64",
-            "/git/commit",
-            json!("0000"),
-            "the commit is 3c9d093d001518b557c37dce6719c08d28b238b7 in one and 0000 in the other",
-        ),
-        ("vm:arm64", "/git/changed", json!(true), "is false in one and true in the other"),
-        ("vm:arm64", "/assay", json!("0.0.1"), "assay is 0.1.0 in one and 0.0.1 in the other"),
-        ("vm:arm64", "/image/name", json!("mine"), "the workload is guest/hello in one and mine"),
-        ("ec2", "/stand_in", json!(true), "whether something stood in for AWS is false in one"),
-    ] {
+    let seen = [
+        ("vm:arm64", "/git/commit", json!("0000")),
+        ("vm:arm64", "/git/changed", json!(true)),
+        ("vm:arm64", "/assay", json!("0.0.1")),
+        ("vm:arm64", "/image/name", json!("mine")),
+        ("ec2", "/stand_in", json!(true)),
+    ]
+    .map(|(target, pointer, value)| {
         let mut first = whole("a", "ec2");
         first.bundle.run["stand_in"] = json!(false);
-        let printed = refused(vec![first, with(target, pointer, value)]);
-        assert!(printed.contains(problem), "{printed}");
-    }
+        let folder = first.path();
+        refused(vec![first, with(target, pointer, value)]).replace(&folder, "RUN")
+    });
+    insta::assert_snapshot!("refused", seen.join("\n"));
     // Each run builds this workload with a new digest; a named image keeps its digest.
     let first = |name: &str| with("ec2", "/image/name", json!(name));
     let mut other = with("vm:arm64", "/image/digest", json!("sha256:00"));
