@@ -58,17 +58,9 @@ impl fmt::Display for GherkinError {
     }
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{}", .0.iter().map(GherkinError::to_string).collect::<Vec<_>>().join("\n  "))]
 pub struct GherkinErrors(pub Vec<GherkinError>);
-
-impl fmt::Display for GherkinErrors {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let errors: Vec<String> = self.0.iter().map(GherkinError::to_string).collect();
-        out.write_str(&errors.join("\n  "))
-    }
-}
-
-impl std::error::Error for GherkinErrors {}
 
 #[cfg(test)]
 mod tests {

@@ -201,17 +201,22 @@ mod tests {
     use crate::base::host_offers::Lack;
     use crate::claims::register::Register;
 
+    /// Returns a claim with these needs.
+    fn needing(needs: &str) -> Claim {
+        let needs: Vec<&str> = needs.split_whitespace().collect();
+        let row = format!("[[claim]]\nid = \"A5-1\"\nclaim = \"x\"\nbound = \"y\"\nneeds = {needs:?}\n");
+        Register::parse(&row).unwrap().iter().next().unwrap().clone()
+    }
+
     /// Returns in words what is decided for claims that need nothing, `arm64`, `native-cpu`, `aws`, `device`,
     /// `own-machine` and `root`.
     fn decided(target: &str, fake_aws: &FakeAws, seen: Option<&[Requirement]>) -> [&'static str; 7] {
-        let needs = ["", "\"arm64\"", "\"native-cpu\"", "\"aws\"", "\"device\"", "\"own-machine\"", "\"root\""];
+        let needs = ["", "arm64", "native-cpu", "aws", "device", "own-machine", "root"];
         let host = HostOffers::all_but(&[(Feature::Kvm, Lack::NoDevice)]);
         let met = Capabilities::by(&target.parse().unwrap(), fake_aws, &host, seen);
         needs.map(|need| {
-            let row = format!("[[claim]]\nid = \"A5-1\"\nclaim = \"x\"\nbound = \"y\"\nneeds = [{need}]\n");
-            let register = Register::parse(&row).unwrap();
-            let claim = register.iter().next().unwrap();
-            match place(claim, &met).decision {
+            let claim = needing(need);
+            match place(&claim, &met).decision {
                 Decision::Run => "run",
                 Decision::MeasureOnly(NotJudgedReason::Needs { what: Requirement::NativeCpu }) => "emulated",
                 Decision::MeasureOnly(NotJudgedReason::StandIn) => "fake",
@@ -272,12 +277,10 @@ mod tests {
             ("native-cpu cpu-limit", ["nspawn run", "vm run", "nspawn cpu-limit", "vm native-cpu"]),
             ("aws", ["nspawn skip", "nspawn skip", "nspawn skip", "vm skip"]),
         ] {
-            let listed = needs.split_whitespace().map(|need| format!("\"{need}\"")).collect::<Vec<_>>().join(", ");
-            let row = format!("[[claim]]\nid = \"A5-1\"\nclaim = \"x\"\nbound = \"y\"\nneeds = [{listed}]\n");
-            let register = Register::parse(&row).unwrap();
+            let claim = needing(needs);
             let placed = [&but(0), &kvm, &but(3), &no_machines].map(|host| {
                 let met = Capabilities::by(&TargetSpec::Local, &FakeAws::default(), host, None);
-                let Placement { on, decision, .. } = place(register.iter().next().unwrap(), &met);
+                let Placement { on, decision, .. } = place(&claim, &met);
                 match decision {
                     Decision::Run => format!("{on} run"),
                     Decision::MeasureOnly(NotJudgedReason::Needs { what }) => format!("{on} {}", what.name()),
