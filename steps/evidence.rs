@@ -3,7 +3,6 @@
 pub mod attestation;
 pub mod bundle;
 pub mod checksums;
-#[cfg(feature = "run")]
 pub mod earlier;
 pub mod merge;
 #[cfg(feature = "run")]

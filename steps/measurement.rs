@@ -3,16 +3,11 @@
 
 #[cfg(feature = "run")]
 pub mod deployment;
-pub mod estimate;
 pub mod pricing;
-#[cfg(feature = "run")]
 pub mod published_figures;
-#[cfg(feature = "run")]
 pub mod ratio;
-#[cfg(feature = "run")]
 pub mod sandbox;
 pub mod catalogue;
-#[cfg(feature = "run")]
 pub mod podman_run;
 pub mod journal;
 pub mod trial;

@@ -3,7 +3,6 @@
 use crate::base::settings;
 
 /// Returns the command that installs the packages that a target needs; without a target, those of the default.
-#[cfg(feature = "run")]
 pub fn setup(target: &str) -> String {
     let command = if in_checkout() { "ci/setup" } else { "assay setup --packages" };
     format!("{command} {target}").trim_end().to_owned()

@@ -135,7 +135,6 @@ fn secret(name: &str, value: &str) -> Option<String> {
 }
 
 /// Returns whether the terminal cannot move its cursor, or its user wants plain lines.
-#[cfg(feature = "run")]
 pub fn plain_terminal() -> bool {
     let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
     set("NO_COLOR").is_some() || set("TERM").is_none_or(|kind| kind == "dumb")
@@ -151,7 +150,6 @@ pub fn secret_variable(name: &str) -> bool {
 }
 
 /// Returns the folders with programs: `PATH`, and the `sbin` folders that an ordinary user's `PATH` lacks.
-#[cfg(feature = "run")]
 pub fn program_folders() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path).chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from)).collect()

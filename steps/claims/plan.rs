@@ -215,7 +215,6 @@ impl Plan {
     }
 
     /// Returns the kinds of machines that its scenarios run on, from the cheapest to the dearest.
-    #[cfg(feature = "run")]
     pub fn kinds(&self) -> Vec<MachineKind> {
         let mine = self.scenarios.iter().filter(|planned| planned.runs() && planned.on != MachineKind::Host);
         let kinds: BTreeSet<MachineKind> = mine.map(|planned| planned.on).collect();
@@ -223,13 +222,11 @@ impl Plan {
     }
 
     /// Returns the part of it that runs on this host and on one kind of machine.
-    #[cfg(feature = "run")]
     pub fn part(&self, kind: MachineKind) -> Plan {
         let mine = self.scenarios.iter().filter(|planned| [MachineKind::Host, kind].contains(&planned.on));
         Plan { scenarios: mine.cloned().collect() }
     }
 
-    #[cfg(feature = "run")]
     pub fn at(&self, file: &str, line: usize) -> Option<&Planned> {
         self.scenarios.iter().find(|planned| planned.at.file == file && planned.at.line == line)
     }

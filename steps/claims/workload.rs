@@ -8,7 +8,6 @@
 //! ```
 
 pub mod change;
-#[cfg(feature = "run")]
 pub mod scaffold;
 
 use std::path::{Path, PathBuf};

@@ -4,8 +4,7 @@ use super::{Check, LIMIT, Outcome, Problem, State};
 use assay::base::instance_spec::InstanceSpec;
 use assay::base::progress::Progress;
 use assay::base::settings::Settings;
-use assay::measurement::estimate::Estimate;
-use assay::measurement::pricing::Budget;
+use assay::measurement::pricing::{Budget, Estimate};
 use assay::targets::ec2::AwsPreflight;
 
 /// The remedy if the finding itself says how to fix it.

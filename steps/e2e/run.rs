@@ -24,7 +24,7 @@ use assay::evidence::{attestation, check_empty, earlier};
 use assay::exec::root;
 use assay::exec::shell::{EnterError, NoopObserver, Shell};
 use assay::measurement::deployment;
-use assay::measurement::estimate::Estimate;
+use assay::measurement::pricing::Estimate;
 use assay::report;
 use assay::run::{Run, RunSpec, Signals};
 use assay::targets::cloud::Keeper;

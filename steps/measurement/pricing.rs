@@ -1,9 +1,8 @@
-//! Computes what AWS bills for a run, and whether the run may go on: prices, bills and budgets as plain values.
-
-#[cfg(feature = "run")]
-pub mod spent;
+//! Computes what AWS bills for a run, before and after it, and whether the run may go on: prices, bills and budgets as
+//! plain values.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -11,7 +10,8 @@ use jiff::civil::Date;
 use serde::Deserialize;
 
 use crate::base::instance_spec::{InstanceSpec, MINUTES};
-use crate::base::unit::Dollars;
+use crate::base::unit::{Dollars, Unit};
+use crate::measurement::Reading;
 
 pub const FILE: &str = "fixtures/prices/aws.toml";
 
@@ -57,6 +57,17 @@ pub enum Billed {
     Disk(u32),
 }
 
+impl Billed {
+    /// Returns the probe for the cost of this resource.
+    fn probe(&self) -> &'static str {
+        match self {
+            Billed::Instance(_) => "cost.instance",
+            Billed::Address => "cost.address",
+            Billed::Disk(_) => "cost.disk",
+        }
+    }
+}
+
 impl std::fmt::Display for Billed {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -84,6 +95,13 @@ fn priced<'a, T>(entries: &'a BTreeMap<String, T>, key: &str, what: &str) -> any
 }
 
 impl Prices {
+    /// Reads the project's price file.
+    pub fn read(root: &Path) -> anyhow::Result<Prices> {
+        let path = root.join(FILE);
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Prices::parse(&text).context(FILE)
+    }
+
     pub fn parse(text: &str) -> anyhow::Result<Prices> {
         let prices: Prices = toml::from_str(text)?;
         anyhow::ensure!(!prices.region.is_empty(), "there is no region in it");
@@ -170,9 +188,41 @@ impl Bill {
         Dollars(item.per_hour.value() * self.seconds as f64 / HOUR)
     }
 
+    /// Adds the charge for an instance whose vCPUs were busy for this many seconds in total.
+    pub fn with_busy(self, busy: f64, surplus: Surplus) -> Bill {
+        let beyond = (busy - surplus.earned * self.seconds as f64).max(0.0);
+        let dollars = Dollars(beyond / HOUR * surplus.per_hour.value());
+        let words = format!(
+            "{busy:.1} s of vCPU time in {} s, of which {} s a second are earned: {beyond:.1} s at {} an hour",
+            self.seconds, surplus.earned, surplus.per_hour
+        );
+        Bill { surplus: Some((dollars, words)), ..self }
+    }
+
     pub fn total(&self) -> Dollars {
         self.items.iter().map(|item| self.cost(item)).chain(self.surplus.iter().map(|(dollars, _)| *dollars)).sum()
     }
+}
+
+/// Turns a bill into readings: each item, the total, and the billed seconds.
+pub fn readings(bill: &Bill) -> Vec<Reading> {
+    let seconds = bill.seconds;
+    let of_item = |item: &Item| {
+        let Item { billed, per_hour, basis } = item;
+        let raw = format!("{billed}: {seconds} s at {per_hour} an hour ({basis})");
+        Reading::new(billed.probe(), bill.cost(item).value(), Unit::Dollars, raw)
+    };
+    let mut readings: Vec<Reading> = bill.items.iter().map(of_item).collect();
+    let mut sum: Vec<String> = bill.items.iter().map(|item| bill.cost(item).to_string()).collect();
+    if let Some((dollars, words)) = &bill.surplus {
+        readings.push(Reading::new("cost.surplus", dollars.value(), Unit::Dollars, words.clone()));
+        sum.push(dollars.to_string());
+    }
+    let raw = format!("{} for {seconds} s", sum.join(" + "));
+    readings.push(Reading::new("cost.total", bill.total().value(), Unit::Dollars, raw));
+    let raw = format!("{seconds} s, each second that was begun, and {MINIMUM} at least");
+    readings.push(Reading::new("cost.billed", seconds as f64, Unit::Seconds, raw));
+    readings
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -205,6 +255,11 @@ impl Budget {
         Ok(bill)
     }
 
+    /// Returns how much longer the billed resources may exist within the budget, or `None` if it is already exceeded.
+    pub fn left(&self, spent: &Bill) -> Option<Duration> {
+        self.seconds(&spent.items).checked_sub(spent.seconds).map(Duration::from_secs)
+    }
+
     /// Returns for how many whole seconds the budget covers these items.
     fn seconds(&self, items: &[Item]) -> u64 {
         let per_hour: Dollars = items.iter().map(|item| item.per_hour).sum();
@@ -212,19 +267,47 @@ impl Budget {
     }
 }
 
+/// An order whose price is within its budget.
+#[derive(Clone, Debug)]
+pub struct Estimate {
+    pub order: InstanceSpec,
+    /// The region, if it is known without asking the SDK.
+    pub region: Option<String>,
+    pub items: Vec<Item>,
+    pub budget: Budget,
+    /// The cost if it runs until its time limit.
+    pub at_most: Bill,
+    /// The charge for CPU time beyond the instance's baseline, which no total here includes.
+    pub surplus: Surplus,
+    pub date: Date,
+}
+
+impl Estimate {
+    /// Prices an order by the project's price file. If no region is named, [`DEFAULT_REGION`] is priced, and the order
+    /// must be priced again once the SDK knows the region.
+    pub fn make(root: &Path, region: Option<&str>, order: InstanceSpec, budget: Budget) -> anyhow::Result<Estimate> {
+        let prices = Prices::read(root)?;
+        let items = prices.of(region.unwrap_or(DEFAULT_REGION), &order)?;
+        let at_most = budget.covers(&items, order.time_limit)?;
+        let (region, surplus, date) = (region.map(str::to_owned), prices.surplus(&order.instance_type)?, prices.date);
+        Ok(Estimate { order, region, items, budget, at_most, surplus, date })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measurement::Value;
 
     fn prices() -> Prices {
         Prices::parse(include_str!("../../fixtures/prices/aws.toml")).unwrap()
     }
 
-    pub fn items() -> Vec<Item> {
+    fn items() -> Vec<Item> {
         prices().of("us-east-1", &InstanceSpec::default()).unwrap()
     }
 
-    pub fn near(seen: Dollars, expected: f64) {
+    fn near(seen: Dollars, expected: f64) {
         assert!((seen.value() - expected).abs() < 1e-9, "{seen} is not {expected}");
     }
 
@@ -293,5 +376,70 @@ mod tests {
         let spot = prices().of("us-east-1", &InstanceSpec { spot: true, ..InstanceSpec::default() }).unwrap();
         assert_eq!(spot[0].per_hour, items()[0].per_hour);
         assert_eq!(spot[0].basis, "at most: Spot never costs more than on demand in us-east-1");
+    }
+
+    #[test]
+    fn a_bill_is_read_as_plausible_samples_that_add_up() {
+        for seconds in [60, 1200, 6 * 3600] {
+            let readings = readings(&Bill::of(&items(), Duration::from_secs(seconds)));
+            let probes: Vec<&str> = readings.iter().map(|reading| reading.probe.as_str()).collect();
+            assert_eq!(probes, ["cost.instance", "cost.address", "cost.disk", "cost.total", "cost.billed"]);
+            for reading in &readings {
+                let Reading { probe, value, unit, .. } = reading;
+                assert_eq!(crate::measurement::catalogue::plausible(probe, *unit, value), Ok(()));
+            }
+            let numbers: Vec<f64> = readings.iter().filter_map(|reading| reading.value.number()).collect();
+            near(Dollars(numbers[..3].iter().sum()), numbers[3]);
+            assert_eq!(readings[4].value, Value::Number(seconds as f64));
+        }
+        let raw = &readings(&Bill::of(&items(), Duration::from_secs(1200)))[0].raw;
+        assert_eq!(raw, "instance t4g.nano: 1200 s at $0.0042 an hour (on demand in us-east-1)");
+    }
+
+    #[test]
+    fn cpu_time_beyond_what_is_earned_is_billed_and_less_is_not() {
+        let surplus = Surplus { per_hour: Dollars(0.04), earned: 0.1 };
+        let hour = Bill::of(&[], Duration::from_secs(3600));
+        let busy = |seconds: f64| hour.clone().with_busy(seconds, surplus);
+        assert_eq!(busy(360.0).total(), Dollars(0.0));
+        assert!((busy(360.0 + 1800.0).total().value() - 0.02).abs() < 1e-12);
+        let readings = readings(&busy(2160.0));
+        let mine = readings.iter().find(|reading| reading.probe == "cost.surplus").expect("a reading");
+        assert_eq!(
+            mine.raw,
+            "2160.0 s of vCPU time in 3600 s, of which 0.1 s a second are earned: 1800.0 s at $0.04 an hour"
+        );
+    }
+
+    #[test]
+    fn what_is_left_of_a_budget_is_time() {
+        let budget = Budget(Dollars(0.01));
+        let left = |seconds: u64| budget.left(&Bill::of(&items(), Duration::from_secs(seconds)));
+        // All three together cost $0.010076712 an hour.
+        assert_eq!(left(60), Some(Duration::from_secs(3572 - 60)));
+        assert_eq!(left(1), left(60), "a minute is billed");
+        assert_eq!(left(3572), Some(Duration::ZERO));
+        assert_eq!(left(3573), None);
+        assert!(Bill::of(&items(), Duration::from_secs(3572)).total() <= budget.0);
+        assert!(Bill::of(&items(), Duration::from_secs(3573)).total() > budget.0);
+    }
+
+    #[test]
+    fn an_order_is_priced_by_the_projects_file_and_an_unusable_file_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let quote =
+            |region: Option<&str>| Estimate::make(root.path(), region, InstanceSpec::default(), Budget::default());
+        let path = root.path().join(FILE);
+        assert_eq!(quote(None).unwrap_err().to_string(), format!("cannot read {}", path.display()));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let text = include_str!("../../fixtures/prices/aws.toml");
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(quote(None).unwrap().items, quote(Some("us-east-1")).unwrap().items);
+        let there = quote(Some("eu-central-1")).unwrap();
+        assert_eq!((there.region.as_deref(), there.at_most.seconds), (Some("eu-central-1"), 3600));
+        std::fs::write(&path, text.replace("0.0042", "420.0")).unwrap();
+        assert!(quote(None).unwrap_err().to_string().contains("cost up to $420.01, and the budget is $0.05"));
+        std::fs::write(&path, "date").unwrap();
+        assert!(format!("{:#}", quote(None).unwrap_err()).starts_with("fixtures/prices/aws.toml: "));
     }
 }

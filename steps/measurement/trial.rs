@@ -6,7 +6,6 @@
 //! measures its own cost.
 
 mod readings;
-#[cfg(feature = "run")]
 pub mod watch;
 
 use std::collections::BTreeMap;

@@ -2,8 +2,7 @@
 
 use crate::base::instance_spec::EXPECTED;
 use crate::base::settings::FakeAws;
-use crate::measurement::estimate::Estimate;
-use crate::measurement::pricing::{Bill, Billed, DEFAULT_REGION, FILE, Item};
+use crate::measurement::pricing::{Bill, Billed, DEFAULT_REGION, Estimate, FILE, Item};
 
 /// Formats a line for each resource that would be created, with its hourly and maximum price; their sum, and the
 /// budget. If a stand-in replaces AWS, nothing is paid.

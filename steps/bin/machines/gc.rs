@@ -142,7 +142,6 @@ impl GcReport {
 #[cfg(feature = "aws")]
 mod cloud {
     use assay::base::progress::Progress;
-    use assay::measurement::estimate;
     use assay::measurement::pricing::{Billed, Prices};
     use assay::targets::ec2::gc::{Fate, Leftover, LeftoverRow, find, may_be_left};
     use assay::targets::ec2::resources::{AwsResource, ResourceKind};
@@ -157,7 +156,7 @@ mod cloud {
             return Ok(());
         }
         let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
-        let prices = estimate::read(&settings.root).map_err(usage)?;
+        let prices = Prices::read(&settings.root).map_err(usage)?;
         let price = |region: &str, resource: &AwsResource| price(&prices, region, resource);
         let own_region = arguments.aws || arguments.all;
         let found = find(settings, &arguments.region, own_region, arguments.all, price);
