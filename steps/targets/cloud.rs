@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::Machine;
 use crate::base::progress::Progress;
-use crate::targets::repository::{NotMade, Refusal, Repository};
+use crate::targets::repository::{Denial, NotMade, Repository};
 
 /// Canonical's account, which owns Ubuntu's own images.
 pub const CANONICAL: &str = "099720109477";
@@ -95,7 +95,7 @@ pub trait PublicRegistry: Send + Sync {
     fn login_password(&self) -> AwsFuture<'_, String>;
 
     /// Uploads a text in place of a manifest, through the API, which accepts manifests as the registry does.
-    fn put_text<'a>(&'a self, name: &'a str, tag: &'a str, text: &'a str) -> AwsFuture<'a, (), Refusal>;
+    fn put_text<'a>(&'a self, name: &'a str, tag: &'a str, text: &'a str) -> AwsFuture<'a, (), Denial>;
 }
 
 /// Closes a cloud that is still open when this is dropped: after a panic, or an early return.

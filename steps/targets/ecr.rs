@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
-use super::repository::{NotMade, PUBLIC, Refusal, Repository};
+use super::repository::{Denial, NotMade, PUBLIC, Repository};
 use crate::base::settings::FakeAws;
 use crate::targets::aws_error::{AwsError, explained};
 use crate::targets::cloud::{AwsFuture, PublicRegistry};
@@ -148,13 +148,13 @@ impl PublicRegistry for Ecr {
         })
     }
 
-    fn put_text<'a>(&'a self, name: &'a str, tag: &'a str, text: &'a str) -> AwsFuture<'a, (), Refusal> {
+    fn put_text<'a>(&'a self, name: &'a str, tag: &'a str, text: &'a str) -> AwsFuture<'a, (), Denial> {
         Box::pin(async move {
             let call = self.client.put_image().repository_name(name).image_tag(tag).image_manifest(text).send();
             let put = explained("ecr-public:PutImage", call).await;
             put.map(drop).map_err(|error| match error.is("InvalidParameterException") {
-                true => Refusal::Unauthorized(error.to_string()),
-                false => Refusal::Other(error.to_string()),
+                true => Denial::Unauthorized(error.to_string()),
+                false => Denial::Other(error.to_string()),
             })
         })
     }

@@ -39,7 +39,7 @@ pub enum NotMade {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum Denial {
     /// The registry was reached and rejects the request.
     #[error("the registry refuses: {0}")]
     Unauthorized(String),

@@ -146,10 +146,10 @@ async fn an_unknown_host_key_is_shown_before_a_run_begins_and_accepted_by_its_fi
 
 /// What a machine may lack: the script that takes it away, the one that restores exactly what was there before, and what
 /// a run says about it.
-type Lack<'a> = (&'a str, &'a str, &'a [&'a str]);
+type Defect<'a> = (&'a str, &'a str, &'a [&'a str]);
 
 /// Asserts that a machine is refused with each of these, and that it is as before at last.
-async fn refused_with_each(guest: RemoteMachine, lacks: &[Lack<'_>]) {
+async fn refused_with_each(guest: RemoteMachine, lacks: &[Defect<'_>]) {
     let mut failed = Vec::new();
     for &(change, undo, words) in lacks {
         guest.once(change).await;
@@ -166,7 +166,7 @@ async fn refused_with_each(guest: RemoteMachine, lacks: &[Lack<'_>]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_that_lacks_something_is_refused_before_a_run_begins() {
     let bare = server_in("--pid --fork --mount-proc", "mount -t tmpfs tmpfs /run/systemd");
-    let lacks: [Lack; 5] = [
+    let lacks: [Defect; 5] = [
         (
             "folder=/home/guest/.config/containers/systemd; mkdir -p $folder
             printf '[Container]\nImage=localhost/mine\n' >$folder/wasm-hello.container
@@ -213,7 +213,7 @@ async fn a_machine_with_another_clock_or_old_control_groups_is_refused_before_a_
     let legacy = server_in("", v1);
     let hybrid =
         server_in("", &format!("{v1}; mkdir /sys/fs/cgroup/unified; mount -t cgroup2 new /sys/fs/cgroup/unified"));
-    let lacks: [Lack; 3] = [
+    let lacks: [Defect; 3] = [
         (
             "date --set '-3 hours'",
             "date --set '+3 hours'",

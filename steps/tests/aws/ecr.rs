@@ -9,7 +9,7 @@ use assay::exec::cleanup::CleanupJournal;
 use assay::targets::cloud::PublicRegistry as _;
 use assay::targets::ec2::{Patience, configuration};
 use assay::targets::ecr::Ecr;
-use assay::targets::repository::{NotMade, Refusal, Repository};
+use assay::targets::repository::{Denial, NotMade, Repository};
 use assay::workloads::{BuildDir, ContainerImage, Module, Recipe, registry};
 use jiff::Timestamp;
 use serde_json::json;
@@ -123,9 +123,9 @@ async fn a_login_pushes_and_anyone_pulls_until_it_is_deleted() {
     let reference = format!("{}:a", repository.at(ecr.host()));
 
     let refused = registry::push_anonymously(&shop.build_dir, &shop.image, &reference).await.unwrap_err();
-    assert!(matches!(&refused, Refusal::Unauthorized(text) if text.ends_with("denied: Not Authorized")), "{refused}");
+    assert!(matches!(&refused, Denial::Unauthorized(text) if text.ends_with("denied: Not Authorized")), "{refused}");
     let refused = registry::login(&shop.build_dir, ecr.host(), "AWS", "a guess").await.unwrap_err();
-    assert!(matches!(refused, Refusal::Unauthorized(_)), "{refused}");
+    assert!(matches!(refused, Denial::Unauthorized(_)), "{refused}");
 
     let password = ecr.login_password().await.unwrap();
     shop.evidence.hide(&password);
@@ -143,16 +143,16 @@ async fn a_login_pushes_and_anyone_pulls_until_it_is_deleted() {
 
     let refused = ecr.put_text(&repository.name, "b", "this is not a manifest").await.unwrap_err();
     assert!(
-        matches!(&refused, Refusal::Unauthorized(text) if text.contains(": InvalidParameterException: ")),
+        matches!(&refused, Denial::Unauthorized(text) if text.contains(": InvalidParameterException: ")),
         "{refused}"
     );
     let other = ecr.put_text("assay-none", "b", "this is not a manifest").await.unwrap_err();
-    assert!(matches!(&other, Refusal::Other(text) if text.contains(": RepositoryNotFoundException: ")), "{other}");
+    assert!(matches!(&other, Denial::Other(text) if text.contains(": RepositoryNotFoundException: ")), "{other}");
 
     assert!(ecr.remove(&repository.name).await.unwrap(), "though there is an image in it");
     let by_digest = format!("{}@{}", repository.at(ecr.host()), pushed);
     let gone = registry::pull_anonymously(&shop.build_dir, &by_digest).await.unwrap_err();
-    assert!(matches!(&gone, Refusal::Other(text) if text.contains("name unknown")), "{gone}");
+    assert!(matches!(&gone, Denial::Other(text) if text.contains("name unknown")), "{gone}");
     drop(shop.folder);
 }
 
@@ -170,7 +170,7 @@ async fn too_many_requests_are_waited_for_and_are_never_a_refusal() {
     assert_eq!(pull.digest, pushed);
     cloud.server.ecr_faults(&json!({ "too_many": 1000 }));
     let error = registry::pull_anonymously(&shop.build_dir, &reference).await.unwrap_err();
-    assert!(matches!(&error, Refusal::Other(text) if text.contains("too many requests")), "{error}");
+    assert!(matches!(&error, Denial::Other(text) if text.contains("too many requests")), "{error}");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use testcontainers::core::Mount;
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt};
 
-use super::{Refusal, RegistryLogin, http, login};
+use super::{Denial, RegistryLogin, http, login};
 use crate::base::commands;
 use crate::base::digest::hex;
 use crate::base::poll::{Look, until};
@@ -138,7 +138,7 @@ impl LocalRegistry {
     }
 
     /// Puts a text in place of a manifest, with a login.
-    pub async fn put_text(&self, name: &str, tag: &str, text: &str) -> Result<(), Refusal> {
+    pub async fn put_text(&self, name: &str, tag: &str, text: &str) -> Result<(), Denial> {
         let login = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{}", self.password));
         let headers = [
             format!("Authorization: Basic {login}"),
@@ -147,8 +147,8 @@ impl LocalRegistry {
         let answer = http::ask(&self.closed, &format!("PUT /v2/{name}/manifests/{tag}"), &headers, text).await?;
         match answer.status {
             201 => Ok(()),
-            401 | 403 => Err(Refusal::Unauthorized(answer.body)),
-            status => Err(Refusal::Other(format!("status {status}: {}", answer.body.trim()))),
+            401 | 403 => Err(Denial::Unauthorized(answer.body)),
+            status => Err(Denial::Other(format!("status {status}: {}", answer.body.trim()))),
         }
     }
 }

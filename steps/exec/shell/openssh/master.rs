@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use tempfile::TempDir;
 
 use super::destination::SshDestination;
-use super::refusal::{self, EnterError, Failure, host_key, words};
+use super::refusal::{self, EnterError, LoginFailure, host_key, words};
 use crate::base::{commands, programs};
 use crate::exec::command::Command;
 use crate::exec::shell::local::Local;
@@ -67,16 +67,16 @@ impl Master {
 
     /// Starts `ssh` and waits until it is logged in. With a pin, accepts only the host key with that fingerprint, of
     /// that kind.
-    async fn start(to: &SshDestination, pin: Option<(&str, &str)>) -> Result<Master, Failure> {
+    async fn start(to: &SshDestination, pin: Option<(&str, &str)>) -> Result<Master, LoginFailure> {
         let master = Master::spawn(to, pin);
-        let master = master.map_err(|error| Failure { log: format!("{error:#}\n"), waited: None })?;
+        let master = master.map_err(|error| LoginFailure { log: format!("{error:#}\n"), waited: None })?;
         let started = Instant::now();
         while !master.path("ctl").exists() {
             // This first: what is written until then is in the log.
             let over = master.path("over").exists();
             let log = master.log();
             if over || started.elapsed() > ENTERING || refusal::in_a_circle(&log) {
-                return Err(Failure { log, waited: (!over).then(|| started.elapsed()) });
+                return Err(LoginFailure { log, waited: (!over).then(|| started.elapsed()) });
             }
             tokio::time::sleep(LOOK).await;
         }

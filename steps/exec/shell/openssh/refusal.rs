@@ -68,12 +68,12 @@ pub enum EnterError {
 }
 
 /// What `ssh -v` printed, and how long it was waited for if it did not end by itself.
-pub(super) struct Failure {
+pub(super) struct LoginFailure {
     pub log: String,
     pub waited: Option<Duration>,
 }
 
-impl Failure {
+impl LoginFailure {
     /// Returns whether the machine itself showed a host key that is not accepted and that is not revoked.
     pub(super) fn is_unknown_key(&self) -> bool {
         self.log.contains("Host key verification failed") && reached(&self.log) && !self.log.contains("as revoked")
@@ -112,7 +112,7 @@ fn reached(log: &str) -> bool {
     log.matches("debug1: Authenticating to ").count() > jumps(log)
 }
 
-pub(super) fn explain(to: &SshDestination, failure: &Failure) -> EnterError {
+pub(super) fn explain(to: &SshDestination, failure: &LoginFailure) -> EnterError {
     let (log, words) = (failure.log.as_str(), words(&failure.log));
     if log.to_lowercase().contains("bad configuration option") {
         return EnterError::Config { host: to.host.clone(), detail: words };
