@@ -64,17 +64,14 @@ use crate::targets::cloud::Cloud;
 /// What provisioning needs from its run; cheap to clone.
 #[derive(Clone)]
 pub struct Context {
-    /// The settings from the environment.
     pub settings: Settings,
     /// The cleanup journal: everything that is made is listed there before it is made.
     pub cleanup: Arc<CleanupJournal>,
-    /// The observer that sees every command.
     pub observer: Arc<dyn CommandObserver>,
     /// The run's folder of evidence; it exists.
     pub evidence: PathBuf,
     /// The run's id; short, because it is part of socket paths.
     pub run: String,
-    /// Shows progress to the user.
     pub progress: Progress,
 }
 
@@ -123,7 +120,6 @@ impl LocalMachines {
         })
     }
 
-    /// Returns a clean machine; see [`Vm::machine`].
     pub async fn machine(&self, name: &str, urgency: Urgency) -> anyhow::Result<Machine> {
         match self {
             LocalMachines::Nspawn(nspawn) => nspawn.machine(name).await,
@@ -157,7 +153,6 @@ impl LocalMachines {
         }
     }
 
-    /// Returns how much of this host's memory one machine takes at most.
     pub fn takes(&self) -> Bytes {
         match self {
             LocalMachines::Nspawn(nspawn) => nspawn.takes(),

@@ -199,7 +199,6 @@ fn same_file(file: &File, path: &Path) -> bool {
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Removed {
     pub removed: Vec<String>,
-    /// Why the others could not be removed.
     pub errors: Vec<String>,
     #[serde(skip)]
     left: Vec<Resource>,

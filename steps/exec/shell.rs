@@ -62,25 +62,19 @@ pub enum ShellError {
     Start { machine: String, program: String, source: std::io::Error, remedy: String },
     #[error("{machine}: `{line}` did not end within {limit:?}")]
     TimedOut { machine: String, line: String, limit: Duration },
-    /// It exceeded the output limit, which is one for each stream.
     #[error("{machine}: `{line}` printed more than {limit}, and was cut off: have it print less")]
     TooMuch { machine: String, line: String, limit: Bytes },
-    /// The connection was lost, so it is not known how the command ended.
     #[error("{machine}: connection lost during `{line}`: {detail}")]
     Lost { machine: String, line: String, detail: String },
-    /// Another machine answers at the address: its host key has not the fingerprint that is pinned.
     #[error(
         "{machine}: {address} shows another host key ({shown}) than the one pinned for it ({pinned}): it is not that machine, \
          and nothing was sent to it"
     )]
     OtherHost { machine: String, address: String, shown: String, pinned: String },
-    /// No connection could be made. The detail says how to fix it.
     #[error("{machine}: no SSH connection to {address}: {detail}")]
     NoConnection { machine: String, address: String, detail: String },
-    /// A remote machine accepted the login but did not run the command, and printed something else.
     #[error("{machine}: `{line}` did not come to run; instead the machine printed {instead}")]
     NoShell { machine: String, line: String, instead: String },
-    /// No port of the machine can be forwarded to this port of this host.
     #[error(
         "{machine}: no port there leads back to port {port} here: {detail}; its sshd_config needs `AllowTcpForwarding yes` \
          (or `remote`), no `DisableForwarding yes`, and no PermitListen that leaves it out"

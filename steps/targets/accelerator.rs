@@ -25,7 +25,6 @@ const PATIENCE: Duration = Duration::from_secs(4);
 struct KvmFinding {
     boot: String,
     qemu: String,
-    /// Why it does not work; `None` if it does.
     fault: Option<String>,
 }
 

@@ -24,7 +24,6 @@ use crate::targets::machine_info::{Accelerator, MachineInfo};
 const BOOT_LIMIT: Duration = Duration::from_secs(480);
 /// When to start trying SSH even if the console shows no SSH server.
 const KNOCK: Duration = Duration::from_secs(90);
-/// How often the console is read.
 const PAUSE: Duration = Duration::from_millis(200);
 /// A clock that is off by more seconds than this gets set; one that was read from a battery-backed clock is off by up
 /// to 1 s.

@@ -97,7 +97,6 @@ impl Child {
         procfs::cpu_time(self.pid()?)
     }
 
-    /// Ends it and its process group; it may have ended already.
     pub fn end(&self) {
         drop(lock(&self.lifeline).take());
         // A process that cannot be ended stays in the cleanup journal, which reports it.

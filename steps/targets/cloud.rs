@@ -17,7 +17,6 @@ pub const CANONICAL: &str = "099720109477";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ami {
     pub id: String,
-    /// Its name, which ends with a date.
     pub name: String,
     pub owner: String,
     /// When it was made, as EC2 writes it: `2026-02-09T12:00:00.000Z`.
@@ -101,7 +100,6 @@ pub trait PublicRegistry: Send + Sync {
 /// Closes a cloud that is still open when this is dropped: after a panic, or an early return.
 pub struct Keeper {
     pub cloud: Arc<dyn Cloud>,
-    /// Shows why it was not closed.
     pub progress: Progress,
 }
 

@@ -34,7 +34,6 @@ impl fmt::Display for Stage {
     }
 }
 
-/// Returns what a machine has written to its console so far.
 pub fn read(file: &Path) -> String {
     String::from_utf8_lossy(&fs::read(file).unwrap_or_default()).into_owned()
 }

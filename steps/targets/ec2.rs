@@ -90,7 +90,6 @@ pub struct Ec2 {
     order: InstanceSpec,
     patience: Patience,
     context: Context,
-    /// Canonical's images, at least one, the newest first.
     images: Vec<Ami>,
     /// At least one.
     places: Vec<launch::LaunchPlace>,

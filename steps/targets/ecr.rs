@@ -22,7 +22,6 @@ pub const REGION: &str = "us-east-1";
 /// The API's error code for a repository that does not exist.
 const NOT_FOUND: &str = "RepositoryNotFoundException";
 
-/// The ECR Public of an account.
 #[derive(Clone, Debug)]
 pub struct Ecr {
     client: Client,
@@ -56,7 +55,6 @@ impl Ecr {
         Ok(all)
     }
 
-    /// Returns the API's description of a repository, if it exists.
     async fn describe(&self, name: &str) -> Result<Option<Described>, AwsError> {
         let call = self.client.describe_repositories().repository_names(name).send();
         match explained("ecr-public:DescribeRepositories", call).await {

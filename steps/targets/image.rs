@@ -75,7 +75,6 @@ impl DiskImage {
         Ok(key.finish())
     }
 
-    /// Returns the kept image of a definition, if there is one.
     pub fn kept(definition: &Definition, arch: Arch, cache: &Path) -> anyhow::Result<Option<DiskImage>> {
         Ok(DiskImage::open(&folder(cache).join(DiskImage::key(definition, arch)?)))
     }
@@ -296,7 +295,6 @@ fn namespace(remedy: &str) -> anyhow::Result<Namespace> {
     )
 }
 
-/// Returns the free space on the file system of a folder.
 pub fn free_space(folder: &Path) -> std::io::Result<Bytes> {
     let space = rustix::fs::statvfs(folder)?;
     Ok(Bytes(space.f_bavail.saturating_mul(space.f_frsize)))

@@ -35,9 +35,7 @@ const GOODBYE: Duration = Duration::from_secs(3);
 pub struct Machine {
     /// Its name: its definition's, with a number from the second one of a run on.
     pub name: String,
-    /// The shell that runs its commands.
     pub shell: Shell,
-    /// The machine info.
     pub facts: MachineInfo,
     /// The time from the start of QEMU to a running system, whether booted or restored.
     pub boot: Duration,
@@ -85,7 +83,6 @@ pub(super) trait Body: fmt::Debug + Send + Sync {
         Some("127.0.0.1")
     }
 
-    /// Returns the command that a person types to log in.
     fn command_line(&self) -> String;
 
     /// Ends the machine, and removes or restores all it was made of.
@@ -102,7 +99,6 @@ pub(super) struct Emulated {
 }
 
 impl Machine {
-    /// Creates a machine that has just come up and needs no more setup.
     pub(super) fn new(
         context: &Context,
         name: String,
@@ -194,7 +190,6 @@ impl Machine {
         self.control("stop").await
     }
 
-    /// Resumes the machine.
     pub async fn resume(&self) -> anyhow::Result<()> {
         self.control("cont").await
     }

@@ -91,7 +91,6 @@ impl MachineInfo {
         serde_json::to_value(self).map(|machine| deviation::facts(&machine)).unwrap_or_default()
     }
 
-    /// Reads all of it with one command.
     pub async fn gather(shell: &Shell, accelerator: Accelerator) -> anyhow::Result<MachineInfo> {
         let text = shell.read(&Command::script(GATHER, &[])).await?;
         MachineInfo::parse(&text, accelerator).with_context(|| format!("{}: its facts cannot be read", shell.machine()))
@@ -152,7 +151,6 @@ fn systemd(text: &str) -> Option<String> {
     Some(full.map_or(short, |(version, _)| version).trim().to_owned())
 }
 
-/// Returns the recorded info of a VM, for tests.
 #[cfg(test)]
 pub fn recorded() -> MachineInfo {
     const TEXT: &str = include_str!("../../fixtures/facts/debian-13-amd64.txt");

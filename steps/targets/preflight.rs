@@ -371,7 +371,6 @@ fn older(version: &str, than: &str) -> bool {
     Version::parse(version).zip(Version::parse(than)).is_some_and(|(version, than)| version < than)
 }
 
-/// Returns the recorded preflight of a machine, for tests.
 #[cfg(test)]
 pub fn recorded() -> Preflight {
     const TEXT: &str = include_str!("../../fixtures/facts/survey-debian-13.txt");

@@ -13,7 +13,6 @@ use crate::targets::machine_info::Accelerator;
 /// Before this version the translator makes current kernels panic.
 const LEAST_FOR_TCG: (u32, u32) = (8, 2);
 
-/// The installed QEMU for one architecture.
 #[derive(Clone, Debug)]
 pub struct Qemu {
     pub program: String,
@@ -60,7 +59,6 @@ pub struct Devices {
     pub sockets: PathBuf,
 }
 
-/// The name of the socket that QEMU is controlled through.
 pub const QMP: &str = "qmp";
 /// The name of the socket through which a restored machine gets its own time and random seed.
 pub const ARRIVAL: &str = "arrival";
@@ -120,7 +118,6 @@ impl Qemu {
             .stdin("quit\n")
     }
 
-    /// Returns the whole command line for a board.
     pub fn argv(&self, board: &Board) -> Vec<String> {
         let (machine, cpu, tty, options) = match (board.arch, board.accelerator) {
             // A kernel leaves its HPET ticking, unused, 250 times a second: an idle machine took 25 ms of a host's CPU

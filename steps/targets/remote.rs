@@ -172,7 +172,6 @@ struct RemoteSession {
 }
 
 impl Body for RemoteSession {
-    /// Returns the command that prints the journal of the run's own units.
     fn journal(&self) -> Command {
         let units = self.host.units.iter().map(|unit| format!("--user-unit={unit}.service"));
         Command::new("journalctl").args(["-o", "short-precise", "--no-hostname", "--no-pager", "--boot"]).args(units)

@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 
-/// The registry that every address in ECR Public begins with.
 pub const PUBLIC: &str = "public.ecr.aws";
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -326,7 +326,6 @@ mod tests {
     use crate::targets::image::tests::MANIFEST;
     use crate::targets::{Definition, DiskImage, Qemu, tests::context};
 
-    /// Makes a folder that looks like a snapshot from outside.
     async fn frozen(kind: &str) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for name in Snapshot::FILES {

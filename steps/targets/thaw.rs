@@ -25,7 +25,6 @@ use crate::exec::shell::{Login, Shell};
 /// Time limit for a restore. It takes two seconds on an idle host, but took more than a minute on a busy one, and an
 /// intact snapshot must not be discarded for that.
 const LIMIT: Duration = Duration::from_secs(180);
-/// How often to check whether the state is loaded and whether a login succeeds.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Starts a machine from a snapshot. If the call is cancelled, what it has made is removed. If the error is

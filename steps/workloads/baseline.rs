@@ -20,7 +20,6 @@ use crate::workloads::{BuildDir, ContainerImage};
 const MAKE: &str = include_str!("../../fixtures/conventional/image.sh");
 const HELLO: &str = include_str!("../../fixtures/conventional/hello.py");
 
-/// The distribution of the packages.
 const DISTRIBUTION: DebianRelease = DebianRelease::Debian13;
 
 /// Long enough for qemu-user on a busy host.
@@ -34,7 +33,6 @@ pub enum Program {
     Python,
 }
 
-/// What its image is made of.
 struct Contents {
     package: &'static str,
     /// The name and contents of the file that is put at `/`.
@@ -45,7 +43,6 @@ struct Contents {
 impl Program {
     pub const ALL: [Program; 2] = [Program::Mosquitto, Program::Python];
 
-    /// Returns its name in samples and images.
     pub fn name(self) -> &'static str {
         match self {
             Program::Mosquitto => "mosquitto",
@@ -89,7 +86,6 @@ pub fn look_for(reference: &str) -> anyhow::Result<()> {
     named(reference).map_or_else(|| ContainerImage::look_for(reference), |program| program.map(drop))
 }
 
-/// Returns the file in which a program's image is kept.
 pub fn kept(cache: &Path, arch: Arch, program: Program) -> PathBuf {
     folder(cache).join(format!("{}.tar", program.key(DISTRIBUTION.suite(), arch)))
 }

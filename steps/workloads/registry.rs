@@ -28,7 +28,6 @@ impl Denial {
         ["toomanyrequests", "too many requests"].iter().any(|sign| text.to_lowercase().contains(sign))
     }
 
-    /// Classifies Podman's error output.
     fn of(printed: &str) -> Denial {
         const SIGNS: [&str; 7] = [
             "unauthorized",
@@ -105,7 +104,6 @@ pub async fn push(
     push_by(build_dir, image, reference, |command| command.env("REGISTRY_AUTH_FILE", auth_file)).await
 }
 
-/// Does the same without any credentials.
 pub async fn push_anonymously(build_dir: &BuildDir, image: &ContainerImage, reference: &str) -> Result<String, Denial> {
     anonymously(build_dir, async |user| push_by(build_dir, image, reference, |command| user.runs(command)).await).await
 }

@@ -23,7 +23,6 @@ use crate::exec::command::{Command, Output, Status, tail};
 
 /// The time limit of the first command: the machine's CPU may be emulated.
 const FIRST: Duration = Duration::from_secs(60);
-/// The time limit of killing an abandoned command.
 const KILLING: Duration = Duration::from_secs(10);
 /// The pause between attempts to get a session, or a port that was ours before.
 const PAUSE: Duration = Duration::from_millis(200);

@@ -12,17 +12,13 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::ssh::{Login, new_key};
 
-/// The chunk that a flood repeats.
 const WAVE: &[u8] = &[b'~'; 32 * 1024];
 
 /// The reply to a command, sent once all of the command's input has arrived.
 #[derive(Clone, Debug)]
 pub enum Reply {
-    /// It prints this and exits with this code.
     Ends(u8, Vec<u8>),
-    /// It prints nothing and never ends.
     Hangs,
-    /// It prints without end.
     Floods,
 }
 
@@ -66,7 +62,6 @@ impl Server {
         Ok(Server { address, host_key, accepting })
     }
 
-    /// Returns the login for a machine of this name with a key.
     pub fn login(&self, machine: &str, user_key: &PrivateKey) -> Login {
         Login {
             machine: machine.to_owned(),

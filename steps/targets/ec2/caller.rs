@@ -11,7 +11,6 @@ use crate::base::settings::Settings;
 use crate::exec::command::Command;
 use crate::exec::shell::{CommandObserver, Shell};
 
-/// AWS's service that returns the caller's address.
 const CHECK: &str = "https://checkip.amazonaws.com";
 
 /// Returns the only address to admit: the one that is set, or the one that AWS sees.

@@ -23,17 +23,14 @@ use crate::targets::{ecr::Ecr, repository::Repository};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fate {
-    /// Removed: it has expired.
     Expired,
     /// Removed: its run is in a cleanup journal of this machine and is over.
     RunIsOver,
-    /// Removed: everything is.
     All,
     /// Kept: its run is live on this machine.
     RunIsUnderWay,
     /// Kept until it expires: its run may be live on another machine.
     NotExpired,
-    /// Kept: no tag says when it may be removed.
     NoExpiry,
 }
 
@@ -63,7 +60,6 @@ pub struct LeftoverRow {
     pub kind: String,
     /// AWS's id, or a repository's name.
     pub id: String,
-    /// The name of a key pair or a security group.
     pub name: Option<String>,
     pub run: String,
     pub created: Option<Timestamp>,
@@ -97,7 +93,6 @@ impl RemovalRule {
     }
 }
 
-/// A region of AWS, or of a stand-in.
 struct CheckedRegion {
     region: String,
     endpoint: Option<String>,
@@ -113,9 +108,7 @@ struct CheckedRegion {
 
 /// What was found, before anything is removed.
 pub struct Leftover {
-    /// Everything that carries a run's tag.
     pub rows: Vec<LeftoverRow>,
-    /// What could not be listed, and why.
     pub errors: Vec<String>,
     /// Those of the errors that the removal cannot solve.
     unsolved: Vec<String>,

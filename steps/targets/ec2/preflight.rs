@@ -22,7 +22,6 @@ use crate::targets::tags;
 
 /// The time limit for one answer. Each call is tried twice, and twice as long is soon enough for an interactive user.
 const ANSWER: Duration = Duration::from_secs(5);
-/// The run id in dry runs.
 const NO_RUN: &str = "doctor";
 
 /// Checks AWS before a run, with the calls that a run begins with.
@@ -68,13 +67,11 @@ impl AwsPreflight {
         Ok(format!("the access key that ends with {end}{account}{expiry}"))
     }
 
-    /// Returns the image that an instance would be started from. A run asks for it first.
     pub async fn image(&self) -> anyhow::Result<String> {
         let images = launch::images(&self.client, self.region().unwrap_or_default()).await?;
         Ok(format!("{} of {}", images[0].id, images[0].created))
     }
 
-    /// Returns the zones in which an instance might be started.
     pub async fn places(&self) -> anyhow::Result<String> {
         let places = launch::places(&self.client, &self.order).await?;
         Ok(places.into_iter().map(|place| place.zone).collect::<Vec<_>>().join(", "))
@@ -104,12 +101,10 @@ impl AwsPreflight {
         Ok(format!("lets us log in; images go to {}", ecr.host()))
     }
 
-    /// Returns this host's public address, the only one that the security group admits.
     pub async fn address(&self) -> anyhow::Result<String> {
         Ok(caller::address(&self.settings, Arc::new(NoopObserver)).await?.to_string())
     }
 
-    /// Explains the error of a check.
     pub fn failure(&self, error: &anyhow::Error) -> PreflightFailure {
         let Some(error) = error.downcast_ref::<AwsError>() else {
             // The error names the remedy itself.
@@ -120,7 +115,6 @@ impl AwsPreflight {
         PreflightFailure { found: error.happened.clone(), remedy, only_here: error.of_one_call() }
     }
 
-    /// Returns what to check if AWS does not answer.
     fn way_there(&self) -> String {
         match (&self.settings.fake_aws.endpoint, self.region()) {
             (Some(endpoint), _) => format!("see that {endpoint} can be reached, or unset AWS_ENDPOINT_URL to ask AWS"),

@@ -57,15 +57,12 @@ impl fmt::Display for ResourceKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AwsResource {
     pub kind: ResourceKind,
-    /// AWS's id: `i-0123`.
     pub id: String,
-    /// The name of a key pair or a security group.
     pub name: Option<String>,
     /// The run that made it; empty for an instance that was found by its id and has lost its tag.
     pub run: String,
     /// When anyone may remove it; `None` without a valid tag.
     pub expires: Option<Timestamp>,
-    /// When it was made, where AWS records that.
     pub created: Option<Timestamp>,
     /// AWS's name for its state: `running`; empty for types without states.
     pub state: String,

@@ -16,12 +16,9 @@ const TRIES: usize = 3;
 /// How many listings in a row must find nothing: what was just made may not be listed yet.
 const CLEAN: usize = 2;
 
-/// How long to wait.
 #[derive(Clone, Copy, Debug)]
 pub struct Pauses {
-    /// Between two listings.
     pub look: Duration,
-    /// For everything to be removed.
     pub limit: Duration,
 }
 
@@ -61,7 +58,6 @@ pub(super) struct Removal<'a> {
     client: &'a Client,
     /// Instances to remove whatever their tags.
     known: &'a [String],
-    /// Selects what to remove from what is listed.
     goes: &'a (dyn Fn(&AwsResource) -> bool + Sync),
     progress: &'a Progress,
     /// The names of everything that was there, by its id.
@@ -172,7 +168,6 @@ impl<'a> Removal<'a> {
     }
 }
 
-/// Formats what is waited for.
 fn waiting(there: &[AwsResource], unseen: &[AwsError]) -> String {
     let names: Vec<String> = there.iter().map(ToString::to_string).collect();
     let ends = (!names.is_empty()).then(|| format!("waiting for the end of {}", names.join(", ")));

@@ -16,7 +16,6 @@ use serde_json::json;
 
 use super::fake_server::FakeServer;
 
-/// A fake server of ECR Public, which runs for as long as this is held.
 struct FakeEcr {
     host: String,
     server: FakeServer,

@@ -39,7 +39,6 @@ fn camel(name: &str) -> String {
     words.map(|word| word[..1].to_uppercase() + &word[1..]).collect()
 }
 
-/// Returns everything that the code asks AWS for.
 fn asked_for() -> BTreeSet<String> {
     let targets = Path::new(env!("CARGO_MANIFEST_DIR")).join("steps/targets");
     let in_folder = fs::read_dir(targets.join("ec2")).unwrap().map(|entry| ("ec2", entry.unwrap().path()));

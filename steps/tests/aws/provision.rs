@@ -37,9 +37,7 @@ struct Order {
 enum Then {
     /// It runs one command and closes.
     Close,
-    /// It panics.
     Panic,
-    /// It runs a command that takes a minute.
     Measure,
 }
 
@@ -87,7 +85,6 @@ async fn place(job: Order) -> anyhow::Result<String> {
     outcome
 }
 
-/// A process that places an order on a fake server.
 struct Ordering {
     child: Child,
     run: String,
@@ -131,7 +128,6 @@ impl Ordering {
     }
 }
 
-/// Returns a port that nothing listens on.
 fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }

@@ -86,7 +86,6 @@ fn definition(name: &str) -> Definition {
     Definition::named(&context().settings.root, name).unwrap()
 }
 
-/// Returns the provider of VMs of a definition.
 async fn vms(name: &str) -> Vm {
     Box::pin(Vm::of(&definition(name), Arch::host().unwrap(), context())).await.unwrap()
 }
@@ -275,7 +274,6 @@ impl RemoteMachine {
         output_of(&shell, Command::script(line, &[])).await
     }
 
-    /// Prepares the program, as its user starts it.
     fn assay(&self) -> tokio::process::Command {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_assay"));
         command.env("HOME", self.home.path()).env("ASSAY_CACHE", &context().settings.cache);
@@ -372,7 +370,6 @@ fn verdicts(written: &[u8]) -> VerdictWords {
     judged.collect()
 }
 
-/// Runs a command, asserts that it succeeded, and returns what it printed.
 async fn output_of(shell: &Shell, command: Command) -> String {
     let output = shell.run(&command.time_limit(LIMIT)).await.unwrap();
     let printed = output.text();

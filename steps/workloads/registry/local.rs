@@ -88,13 +88,11 @@ pub async fn image(
     Ok(name.to_owned())
 }
 
-/// A running registry.
 pub struct LocalRegistry {
     /// Host and port that let anyone pull.
     pub open: String,
     /// Host and port that take pushes with a login.
     pub closed: String,
-    /// A login at the closed port.
     pub login: RegistryLogin,
     password: String,
     // Dropping these ends them.
@@ -164,7 +162,6 @@ fn served(log: &str, repository: &str) -> (u64, Vec<String>) {
     (sizes.into_iter().sum(), lines)
 }
 
-/// Makes a random password.
 pub fn password() -> anyhow::Result<String> {
     Ok(hex(&procfs::random::<16>()?))
 }
@@ -198,7 +195,6 @@ pub async fn runtime(build_dir: &BuildDir, image: &str, folder: &Path) -> anyhow
     }
 }
 
-/// Starts Podman's service.
 async fn serve(build_dir: &BuildDir, configuration: Option<&Path>) -> anyhow::Result<Child> {
     let socket = socket();
     let folder = socket.parent().context("the socket has no folder")?;

@@ -30,7 +30,6 @@ Tunnel no
 const DEFAULTS: &str = "Host *\nConnectTimeout 30\n";
 const KEYS: [&str; 5] = ["id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk"];
 
-/// A remote machine: its user, its address, and how its host key is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SshDestination {
     pub user: String,
@@ -40,14 +39,11 @@ pub struct SshDestination {
     pub port: Option<u16>,
     /// The fingerprint of the host key to accept, `SHA256:…`, whatever known_hosts says.
     pub host_key: Option<String>,
-    /// The home folder whose `.ssh` is used.
     pub home: PathBuf,
-    /// The socket of the user's SSH agent.
     pub agent: Option<PathBuf>,
 }
 
 impl SshDestination {
-    /// Creates a destination that uses the home folder and agent of the settings.
     pub fn new(
         user: &str,
         host: &str,

@@ -72,7 +72,6 @@ impl Mark {
         format!("sh -c 'echo {} >&2'", self.unsent())
     }
 
-    /// Returns whether a command was not sent.
     pub(super) fn was_not_sent(&self, printed: &Printed) -> bool {
         self.begin(&printed.stdout).is_none() && String::from_utf8_lossy(&printed.stderr).contains(&self.unsent())
     }
@@ -99,7 +98,6 @@ fn number(digits: &[u8]) -> Option<i32> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// Describes what was printed instead of a command's output.
 pub(super) fn instead(printed: &Printed, status: Status) -> String {
     let [stdout, stderr] = [&printed.stdout, &printed.stderr].map(|bytes| String::from_utf8_lossy(bytes));
     match tail(&format!("{stdout}\n{stderr}"), 6) {

@@ -20,7 +20,6 @@ use crate::exec::shell::local::Local;
 const WATCH: &str = include_str!("watch.sh");
 /// The time limit of entering, over all jump hosts: an agent may wait for a touch or a confirmation.
 const ENTERING: Duration = Duration::from_secs(120);
-/// How often to look whether it is up.
 const LOOK: Duration = Duration::from_millis(20);
 /// The time limit of what the master answers by itself.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -33,7 +32,6 @@ const NOTHING_ELSE: [&str; 4] = [
     "VerifyHostKeyDNS=no",
     "NoHostAuthenticationForLocalhost=no",
 ];
-/// The kinds of host keys, as HostKeyAlgorithms names them.
 const KINDS: [&str; 3] =
     ["ssh-ed25519", "ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521", "rsa-sha2-512,rsa-sha2-256"];
 
@@ -46,7 +44,6 @@ pub(super) struct Master {
 }
 
 impl Master {
-    /// Connects to a remote machine and logs in, as `ssh` does.
     pub(super) async fn enter(to: &SshDestination) -> Result<Master, EnterError> {
         to.check_host_key()?;
         let Some(pinned) = &to.host_key else {
@@ -114,12 +111,10 @@ impl Master {
         String::from_utf8_lossy(&fs::read(self.path("words")).unwrap_or_default()).into_owned()
     }
 
-    /// Returns what `ssh` printed about the connection.
     pub(super) fn words(&self) -> String {
         words(&self.log())
     }
 
-    /// Returns the machine's host key: its type and fingerprint.
     pub(super) fn host_key(&self) -> String {
         host_key(&self.log())
     }
@@ -156,7 +151,6 @@ impl Master {
     }
 }
 
-/// Makes the folder with what `ssh` reads.
 fn private_folder(to: &SshDestination, pin: Option<(&str, &str)>) -> io::Result<TempDir> {
     let mut builder = tempfile::Builder::new();
     builder.prefix("assay-ssh-").permissions(Permissions::from_mode(0o700));

@@ -102,7 +102,6 @@ fn jumps(log: &str) -> usize {
     log.matches("debug1: Setting implicit ProxyCommand from ProxyJump").count()
 }
 
-/// Returns whether jump hosts lead to each other without end.
 pub(super) fn in_a_circle(log: &str) -> bool {
     jumps(log) > MOST_JUMPS
 }
