@@ -52,7 +52,7 @@ pub use vm::{Urgency, Vm};
 
 use crate::base::commands;
 use crate::base::instance_spec::InstanceSpec;
-use crate::base::platform::{Arch, TargetSpec};
+use crate::base::platform::{Arch, MachineKind};
 use crate::base::programs;
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
@@ -81,23 +81,6 @@ impl fmt::Debug for Context {
     }
 }
 
-/// The kinds of machines that this host starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LocalKind {
-    Nspawn,
-    Vm,
-}
-
-impl LocalKind {
-    /// Returns the kind of machine that this host starts for a target: for remote ones, that of controls.
-    pub fn of(target: &TargetSpec) -> LocalKind {
-        match target {
-            TargetSpec::Nspawn => LocalKind::Nspawn,
-            _ => LocalKind::Vm,
-        }
-    }
-}
-
 /// Machines of one definition on this host.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "a run has two of them")]
@@ -107,16 +90,17 @@ pub enum LocalMachines {
 }
 
 impl LocalMachines {
-    /// Prepares machines of a definition; the architecture is that of VMs.
+    /// Prepares machines of a definition: system containers, or else VMs of an architecture, as for controls of machines
+    /// elsewhere.
     pub async fn of(
-        kind: LocalKind,
+        kind: MachineKind,
         definition: &Definition,
         arch: Arch,
         context: &Context,
     ) -> anyhow::Result<LocalMachines> {
         Ok(match kind {
-            LocalKind::Nspawn => LocalMachines::Nspawn(Nspawn::of(definition, context).await?),
-            LocalKind::Vm => LocalMachines::Vm(Box::pin(Vm::of(definition, arch, context)).await?),
+            MachineKind::Nspawn => LocalMachines::Nspawn(Nspawn::of(definition, context).await?),
+            _ => LocalMachines::Vm(Box::pin(Vm::of(definition, arch, context)).await?),
         })
     }
 
@@ -191,13 +175,13 @@ pub fn remedy(arch: Arch) -> String {
 
 /// Checks in advance that this host can make a machine; sudo may ask for a password.
 pub fn check_host(
-    kind: LocalKind,
+    kind: MachineKind,
     definition: &Definition,
     arch: Arch,
     settings: &Settings,
     progress: &Progress,
 ) -> anyhow::Result<()> {
-    if kind == LocalKind::Nspawn {
+    if kind == MachineKind::Nspawn {
         return nspawn::check_host(definition, settings, progress);
     }
     for program in [&qemu::program(arch), "qemu-img", "setpriv"] {
@@ -212,6 +196,7 @@ pub fn check_host(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::platform::TargetSpec;
     use crate::exec::shell::NoopObserver;
 
     /// Returns a run's context for a test, with its cleanup journal and evidence in a folder that stays until the
