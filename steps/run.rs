@@ -30,7 +30,7 @@ use crate::exec::cleanup::{CleanupJournal, Resource, remove_stale};
 use crate::exec::shell::NoopObserver;
 use crate::measurement::Reading;
 use crate::report::{self, finalize};
-use crate::targets::{Context, Definition, LocalKind, LocalMachines, Machine, Urgency};
+use crate::targets::{Context, Definition, LocalMachines, Machine, Urgency};
 use crate::verdict::claim_verdict::Attempt;
 use crate::verdict::sample_set::SampleSet;
 use crate::verdict::{Blocked, Judged, Reason, Rule, Verdict};
@@ -193,10 +193,9 @@ impl Run {
     /// # Errors
     /// Returns an error if the machine does not start.
     pub async fn machine(&self, definition: &Definition) -> anyhow::Result<Machine> {
-        let kind = LocalKind::of(&self.target);
+        let kind = self.target.kind().unwrap_or(MachineKind::Vm);
         let machines = Box::pin(LocalMachines::of(kind, definition, self.arch, &self.context)).await?;
         let machine = Box::pin(machines.machine(&definition.name, Urgency::First)).await?;
-        let kind = self.target.kind().unwrap_or(MachineKind::Vm);
         self.evidence.machine(&machine.name, kind)?;
         self.state.learn(kind, machine.facts.named());
         self.evidence.note(serde_json::json!({ "machine": machine.facts }))?;

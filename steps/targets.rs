@@ -4,7 +4,6 @@
 pub mod cloud;
 pub mod machine_info;
 pub mod preflight;
-pub mod repository;
 pub mod state_snapshot;
 mod accelerator;
 #[cfg(feature = "aws")]
@@ -27,8 +26,6 @@ mod nspawn;
 mod qemu;
 mod qmp;
 mod snapshot;
-#[cfg(feature = "aws")]
-mod tags;
 mod thaw;
 mod cpu_scheduling;
 mod vm;
@@ -52,7 +49,7 @@ pub use vm::{Urgency, Vm};
 
 use crate::base::commands;
 use crate::base::instance_spec::InstanceSpec;
-use crate::base::platform::{Arch, TargetSpec};
+use crate::base::platform::{Arch, MachineKind};
 use crate::base::programs;
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
@@ -64,40 +61,20 @@ use crate::targets::cloud::Cloud;
 /// What provisioning needs from its run; cheap to clone.
 #[derive(Clone)]
 pub struct Context {
-    /// The settings from the environment.
     pub settings: Settings,
     /// The cleanup journal: everything that is made is listed there before it is made.
     pub cleanup: Arc<CleanupJournal>,
-    /// The observer that sees every command.
     pub observer: Arc<dyn CommandObserver>,
     /// The run's folder of evidence; it exists.
     pub evidence: PathBuf,
     /// The run's id; short, because it is part of socket paths.
     pub run: String,
-    /// Shows progress to the user.
     pub progress: Progress,
 }
 
 impl fmt::Debug for Context {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "Context({})", self.run)
-    }
-}
-
-/// The kinds of machines that this host starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LocalKind {
-    Nspawn,
-    Vm,
-}
-
-impl LocalKind {
-    /// Returns the kind of machine that this host starts for a target: for remote ones, that of controls.
-    pub fn of(target: &TargetSpec) -> LocalKind {
-        match target {
-            TargetSpec::Nspawn => LocalKind::Nspawn,
-            _ => LocalKind::Vm,
-        }
     }
 }
 
@@ -110,20 +87,19 @@ pub enum LocalMachines {
 }
 
 impl LocalMachines {
-    /// Prepares machines of a definition; the architecture is that of VMs.
+    /// Prepares system containers, or else VMs of an architecture, as for controls of machines elsewhere.
     pub async fn of(
-        kind: LocalKind,
+        kind: MachineKind,
         definition: &Definition,
         arch: Arch,
         context: &Context,
     ) -> anyhow::Result<LocalMachines> {
         Ok(match kind {
-            LocalKind::Nspawn => LocalMachines::Nspawn(Nspawn::of(definition, context).await?),
-            LocalKind::Vm => LocalMachines::Vm(Box::pin(Vm::of(definition, arch, context)).await?),
+            MachineKind::Nspawn => LocalMachines::Nspawn(Nspawn::of(definition, context).await?),
+            _ => LocalMachines::Vm(Box::pin(Vm::of(definition, arch, context)).await?),
         })
     }
 
-    /// Returns a clean machine; see [`Vm::machine`].
     pub async fn machine(&self, name: &str, urgency: Urgency) -> anyhow::Result<Machine> {
         match self {
             LocalMachines::Nspawn(nspawn) => nspawn.machine(name).await,
@@ -157,7 +133,6 @@ impl LocalMachines {
         }
     }
 
-    /// Returns how much of this host's memory one machine takes at most.
     pub fn takes(&self) -> Bytes {
         match self {
             LocalMachines::Nspawn(nspawn) => nspawn.takes(),
@@ -196,13 +171,13 @@ pub fn remedy(arch: Arch) -> String {
 
 /// Checks in advance that this host can make a machine; sudo may ask for a password.
 pub fn check_host(
-    kind: LocalKind,
+    kind: MachineKind,
     definition: &Definition,
     arch: Arch,
     settings: &Settings,
     progress: &Progress,
 ) -> anyhow::Result<()> {
-    if kind == LocalKind::Nspawn {
+    if kind == MachineKind::Nspawn {
         return nspawn::check_host(definition, settings, progress);
     }
     for program in [&qemu::program(arch), "qemu-img", "setpriv"] {
@@ -217,10 +192,10 @@ pub fn check_host(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::platform::TargetSpec;
     use crate::exec::shell::NoopObserver;
 
-    /// Returns a run's context for a test, with its cleanup journal and evidence in a folder that stays until the
-    /// process ends.
+    /// Returns a run's context, with its cleanup journal and evidence in a folder that stays until the process ends.
     pub(super) fn context() -> Context {
         static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

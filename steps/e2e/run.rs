@@ -1,7 +1,6 @@
 //! Plans one run of the suite, and runs its scenarios on machines, here or in the cloud.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use crate::e2e::catalogue;
 use crate::e2e::fixtures::{Fixtures, MachineSource, Rented, RunConfig};
@@ -22,14 +21,14 @@ use assay::claims::suite::ClaimSuite;
 use assay::claims::workload::Workload;
 use assay::evidence::{attestation, check_empty, earlier};
 use assay::exec::root;
-use assay::exec::shell::{EnterError, NoopObserver, Shell};
+use assay::exec::shell::{EnterError, Shell};
 use assay::measurement::deployment;
 use assay::measurement::pricing::Estimate;
 use assay::report;
 use assay::run::{Run, RunSpec, Signals};
 use assay::targets::cloud::Keeper;
 use assay::targets::preflight::Preflight;
-use assay::targets::{self, Context, Definition, LocalKind, RemoteHost};
+use assay::targets::{self, Context, Definition, RemoteHost};
 use assay::workloads::{BuildDir, baseline};
 use cucumber::gherkin::StepType;
 
@@ -115,10 +114,13 @@ impl PlannedRun {
         if let Some(lack) = host.lack(Feature::Nspawn).filter(|_| *target == TargetSpec::Local) {
             progress.note(format!("no system containers here, systemd-nspawn: {lack}; going on with virtual machines"));
         }
-        let (given, away) =
-            (options.image.is_some(), Home { arch: Arch::host().unwrap_or(arch), kind: LocalKind::Vm, device: false });
+        let (given, away) = (
+            options.image.is_some(),
+            Home { arch: Arch::host().unwrap_or(arch), kind: MachineKind::Vm, device: false },
+        );
         for on in pools(&plan, target) {
-            let home = local(on).map_or(away, |kind| Home { arch, kind, device: true });
+            let here = [MachineKind::Nspawn, MachineKind::Vm].contains(&on);
+            let home = if here { Home { arch, kind: on, device: true } } else { away };
             tools::check(&suite.features, &plan.part(on), given, &definitions, home, &settings, progress)
                 .map_err(|error| infrastructure(target.unusable(error)))?;
         }
@@ -197,7 +199,7 @@ async fn scenarios(
         let place = match (&cloud, &found) {
             (Some(rented), _) => MachineSource::Rented(Box::new(rented.clone())),
             (None, Some(found)) => MachineSource::RemoteHost(Box::new(found.clone())),
-            (None, None) => MachineSource::Here(local(kind).unwrap_or(LocalKind::Vm)),
+            (None, None) => MachineSource::Here,
         };
         RunConfig { arch: *arch, kind, place, own: own.clone(), options: options.clone() }
     };
@@ -259,10 +261,10 @@ async fn look(
 ) -> Result<Option<RemoteHost>, Exit> {
     let Some(way) = options.way(target) else { return Ok(None) };
     let units = deployment::units(&settings.root, own.map(|own| own.name.as_str())).map_err(infrastructure)?;
-    let seen = Box::pin(way.inspect(units, settings, Arc::new(NoopObserver))).await;
+    let seen = Box::pin(way.inspect(units, settings)).await;
     let found = seen.map_err(|error| match error.downcast_ref::<EnterError>() {
-        Some(EnterError::HostKeyOption { .. }) => usage(error),
-        Some(EnterError::Config { .. }) => usage(target.unusable(error)),
+        Some(EnterError::HostKeyOption(_)) => usage(error),
+        Some(EnterError::Config(_)) => usage(target.unusable(error)),
         _ => infrastructure(target.unusable(error)),
     })?;
     if !options.plan {
@@ -283,15 +285,6 @@ fn offers(target: &TargetSpec, plan: bool, settings: &Settings, progress: &Progr
 fn pools(plan: &Plan, target: &TargetSpec) -> Vec<MachineKind> {
     let kinds: Vec<MachineKind> = plan.kinds().into_iter().rev().collect();
     if kinds.is_empty() { vec![target.kind().unwrap_or(MachineKind::Vm)] } else { kinds }
-}
-
-/// Returns what this host starts for a kind; `None` if its machines are elsewhere.
-fn local(kind: MachineKind) -> Option<LocalKind> {
-    match kind {
-        MachineKind::Nspawn => Some(LocalKind::Nspawn),
-        MachineKind::Vm => Some(LocalKind::Vm),
-        _ => None,
-    }
 }
 
 /// Opens the cloud, if there is an estimate for it.

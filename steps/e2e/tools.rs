@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use assay::base::commands;
-use assay::base::platform::Arch;
+use assay::base::platform::{Arch, MachineKind};
 use assay::base::programs;
 use assay::base::progress::Progress;
 use assay::base::settings::Settings;
 use assay::claims::plan::{FeatureFile, Plan, Planned};
-use assay::targets::{self, Definition, LocalKind};
+use assay::targets::{self, Definition};
 use cucumber::gherkin::{Scenario, Step, StepType};
 
 use crate::e2e::traced;
@@ -19,7 +19,7 @@ use crate::e2e::traced;
 enum Need {
     Podman,
     Runc,
-    Machines(LocalKind, Arch),
+    Machines(MachineKind, Arch),
 }
 
 /// Where the device and the other machines run.
@@ -27,7 +27,7 @@ enum Need {
 pub struct Home {
     pub arch: Arch,
     /// What the device's kind of machine is here.
-    pub kind: LocalKind,
+    pub kind: MachineKind,
     /// Whether the device is one of them; otherwise it is elsewhere.
     pub device: bool,
 }
@@ -45,7 +45,7 @@ fn needs(module: &str, step: &Step, home: Home) -> Vec<Need> {
         "device" => vec![machines],
         "wrong_subjects" if step.value.contains("runc") => vec![Need::Runc],
         "wrong_subjects" if named().is_some() => {
-            named().map(|arch| Need::Machines(LocalKind::Vm, arch)).into_iter().collect()
+            named().map(|arch| Need::Machines(MachineKind::Vm, arch)).into_iter().collect()
         }
         "wrong_subjects" => vec![Need::Podman, machines],
         _ if home.device => vec![Need::Podman, machines],

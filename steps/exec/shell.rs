@@ -26,8 +26,7 @@ use crate::exec::command::{Command, Output, Status, quote};
 
 /// The output limit of a command for each stream, in bytes: more than any command here prints.
 const OUTPUT_LIMIT: usize = 64 * 1024 * 1024;
-/// How many commands run over a connection at once: below sshd's default limit (`MaxSessions 10`), so that none is
-/// refused.
+/// How many commands run over a connection at once: fewer than sshd's default limit (`MaxSessions 10`).
 const SESSIONS: usize = 8;
 
 #[derive(Debug, Default)]
@@ -62,25 +61,19 @@ pub enum ShellError {
     Start { machine: String, program: String, source: std::io::Error, remedy: String },
     #[error("{machine}: `{line}` did not end within {limit:?}")]
     TimedOut { machine: String, line: String, limit: Duration },
-    /// It exceeded the output limit, which is one for each stream.
-    #[error("{machine}: `{line}` printed more than {limit}, and was cut off: have it print less")]
-    TooMuch { machine: String, line: String, limit: Bytes },
-    /// The connection was lost, so it is not known how the command ended.
+    #[error("{machine}: `{line}` printed more than {}, and was cut off: have it print less", Bytes(OUTPUT_LIMIT as u64))]
+    TooMuch { machine: String, line: String },
     #[error("{machine}: connection lost during `{line}`: {detail}")]
     Lost { machine: String, line: String, detail: String },
-    /// Another machine answers at the address: its host key has not the fingerprint that is pinned.
     #[error(
         "{machine}: {address} shows another host key ({shown}) than the one pinned for it ({pinned}): it is not that machine, \
          and nothing was sent to it"
     )]
     OtherHost { machine: String, address: String, shown: String, pinned: String },
-    /// No connection could be made. The detail says how to fix it.
     #[error("{machine}: no SSH connection to {address}: {detail}")]
     NoConnection { machine: String, address: String, detail: String },
-    /// A remote machine accepted the login but did not run the command, and printed something else.
     #[error("{machine}: `{line}` did not come to run; instead the machine printed {instead}")]
     NoShell { machine: String, line: String, instead: String },
-    /// No port of the machine can be forwarded to this port of this host.
     #[error(
         "{machine}: no port there leads back to port {port} here: {detail}; its sshd_config needs `AllowTcpForwarding yes` \
          (or `remote`), no `DisableForwarding yes`, and no PermitListen that leaves it out"
@@ -114,33 +107,32 @@ impl std::fmt::Debug for Shell {
 
 impl Shell {
     pub fn local(observer: Arc<dyn CommandObserver>) -> Shell {
-        let executor = Executor::Local(Local::default());
-        Shell { machine: "host".into(), observer, variables: Arc::default(), executor }
+        Shell::of("host", Executor::Local(Local::default()), observer)
     }
 
     /// Runs commands on this host in a given folder, as a login shell starts in the user's home.
     pub fn local_in(folder: PathBuf, observer: Arc<dyn CommandObserver>) -> Shell {
-        let executor = Executor::Local(Local { folder: Some(folder) });
-        Shell { executor, ..Shell::local(observer) }
+        Shell::of("host", Executor::Local(Local { folder: Some(folder) }), observer)
     }
 
     /// Runs commands over one open SSH connection to a machine of our own.
     pub fn ssh(ssh: Ssh, observer: Arc<dyn CommandObserver>) -> Shell {
-        let machine = ssh.machine().into();
-        Shell { machine, observer, variables: Arc::default(), executor: Executor::Ssh(Arc::new(ssh)) }
+        Shell::of(&ssh.machine.clone(), Executor::Ssh(Arc::new(ssh)), observer)
     }
 
     /// Runs commands on a remote machine that was entered.
     pub fn remote(openssh: OpenSsh, observer: Arc<dyn CommandObserver>) -> Shell {
-        let machine = openssh.machine().into();
-        Shell { machine, observer, variables: Arc::default(), executor: Executor::OpenSsh(Arc::new(openssh)) }
+        Shell::of(&openssh.machine.clone(), Executor::OpenSsh(Arc::new(openssh)), observer)
     }
 
     /// Lets a test answer the commands.
     #[cfg(test)]
     pub fn fake(fake: Fake) -> Shell {
-        let executor = Executor::Fake(Arc::new(fake));
-        Shell { machine: "fake".into(), observer: Arc::new(NoopObserver), variables: Arc::default(), executor }
+        Shell::of("fake", Executor::Fake(Arc::new(fake)), Arc::new(NoopObserver))
+    }
+
+    fn of(machine: &str, executor: Executor, observer: Arc<dyn CommandObserver>) -> Shell {
+        Shell { machine: machine.into(), observer, variables: Arc::default(), executor }
     }
 
     /// Renames the machine in messages and transcripts.
@@ -156,15 +148,12 @@ impl Shell {
         &self.variables
     }
 
-    /// Forwards a port of a machine's loopback to `port` of this host's loopback, and returns the machine's port. On this
-    /// host it is `port` itself.
+    /// Forwards a port of a machine's loopback to `port` of this host's, and returns it; on this host it is `port`.
     pub async fn forward_back(&self, port: u16) -> Result<u16, ShellError> {
         match &self.executor {
             Executor::OpenSsh(openssh) => openssh.forward_back(port).await,
-            Executor::Local(_) => Ok(port),
-            #[cfg(test)]
-            Executor::Fake(_) => Ok(port),
             Executor::Ssh(ssh) => ssh.forward_back(port).await,
+            _ => Ok(port),
         }
     }
 
@@ -179,8 +168,7 @@ impl Shell {
         &self.machine
     }
 
-    /// Runs a command to its end, whatever its exit status.
-    /// Only what keeps it from ending is an error; a nonzero exit status is not.
+    /// Runs a command to its end; a nonzero exit status is not an error.
     pub async fn run(&self, command: &Command) -> Result<Output, ShellError> {
         let with_variables;
         let command = match self.variables.is_empty() {
@@ -204,15 +192,13 @@ impl Shell {
 
     /// Runs a command that must exit with code 0, and returns its standard output.
     pub async fn read(&self, command: &Command) -> anyhow::Result<String> {
-        let output = self.run(command).await?.success()?;
-        Ok(output.text())
+        Ok(self.run(command).await?.success()?.text())
     }
 
     /// Writes a file, and creates its folder if necessary.
     pub async fn put(&self, path: &str, bytes: impl Into<Vec<u8>>) -> anyhow::Result<()> {
         let script = format!("mkdir -p \"$(dirname {0})\" && cat > {0}", quote(path));
-        self.run(&Command::new("sh").args(["-c", &script]).stdin(bytes)).await?.success()?;
-        Ok(())
+        self.run(&Command::new("sh").args(["-c", &script]).stdin(bytes)).await?.success().map(drop)
     }
 
     pub async fn get(&self, path: &str) -> anyhow::Result<Vec<u8>> {

@@ -27,7 +27,6 @@ pub enum Class {
     Other,
 }
 
-/// A failed call to AWS.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{happened}{}", self.remedy().map(|remedy| format!("; {remedy}")).unwrap_or_default())]
 pub struct AwsError {
@@ -52,7 +51,6 @@ impl AwsError {
         }
     }
 
-    /// Returns the remedy, if one is known.
     pub fn remedy(&self) -> Option<String> {
         let remedy = match &self.class {
             Class::NoCredentials => {
@@ -81,11 +79,7 @@ impl AwsError {
     }
 }
 
-/// Awaits a call of an SDK, and explains its error; `action` is the call as IAM writes it.
-///
-/// ```text
-/// explained("ec2:RunInstances", client.run_instances().send()).await?
-/// ```
+/// Awaits a call of an SDK, and explains its error; `action` is the call as IAM writes it: `ec2:RunInstances`.
 pub async fn explained<T, E, R>(
     action: &str,
     call: impl Future<Output = Result<T, SdkError<E, R>>>,
@@ -139,7 +133,6 @@ fn failed_here(why: &str) -> Class {
     }
 }
 
-/// Classifies an answer with a code.
 fn answered(action: &str, code: &str, message: &str) -> Class {
     match code {
         "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "RequestExpired" => Class::Expired,

@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 use super::child::Child;
 use super::console::{self, Stage};
-use super::machine::{Emulated, Machine, MachineDir};
+use super::machine::{Emulated, Machine, MachineDir, QEMU};
 use super::qemu::{Devices, Memory, QMP, port_was_taken};
 use super::vm::{Urgency, Vm};
 use super::{Qmp, cpu_scheduling, keys, remedy};
@@ -24,10 +24,8 @@ use crate::targets::machine_info::{Accelerator, MachineInfo};
 const BOOT_LIMIT: Duration = Duration::from_secs(480);
 /// When to start trying SSH even if the console shows no SSH server.
 const KNOCK: Duration = Duration::from_secs(90);
-/// How often the console is read.
 const PAUSE: Duration = Duration::from_millis(200);
-/// A clock that is off by more seconds than this gets set; one that was read from a battery-backed clock is off by up
-/// to 1 s.
+/// A clock that is off by more seconds gets set; one that was read from a battery-backed clock is off by up to 1 s.
 const SKEW: f64 = 1.5;
 /// How many lines of the console an error shows.
 const LINES: usize = 10;
@@ -75,7 +73,7 @@ pub(super) async fn start(
         let hello =
             poll::until("qemu's greeting", Duration::from_secs(20), Duration::from_millis(10), async || {
                 match (child.ended(), Qmp::connect(&work.folder.join(QMP)).await) {
-                    (Some(status), _) => Err(work.qemu_ended(status)),
+                    (Some(status), _) => Err(work.ended(QEMU, status)),
                     (None, Ok(qmp)) => Ok(Look::Done(qmp)),
                     (None, Err(error)) => Ok(Look::Waiting(format!("{error:#}"))),
                 }
@@ -104,7 +102,7 @@ impl Boot<'_> {
         let mut at_login = false;
         let outcome = tokio::select! {
             outcome = self.follow(&mut at_login) => outcome,
-            status = child.wait() => Err(self.work.qemu_ended(status)),
+            status = child.wait() => Err(self.work.ended(QEMU, status)),
         };
         outcome.map_err(|error| {
             let text = console::read(&self.console);

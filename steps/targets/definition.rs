@@ -22,7 +22,6 @@ const LEAST_DISK: Bytes = Bytes(2 * 1_073_741_824);
 /// A distribution that machines can be made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum DebianRelease {
-    /// Debian 13.
     #[serde(rename = "debian-13")]
     Debian13,
 }
@@ -68,17 +67,13 @@ impl Withheld {
 pub struct Definition {
     /// The file's name without its extension; the machine's name.
     pub name: String,
-    /// The path of the file.
     pub path: PathBuf,
-    /// What it is made of.
     pub distribution: DebianRelease,
     /// The memory on its data sheet.
     pub memory: Bytes,
     /// How much of that memory its guest does not get.
     pub withheld: Withheld,
-    /// How many CPUs it has.
     pub cpus: u32,
-    /// The size of its disk.
     pub disk: Bytes,
     /// The packages to install, besides their dependencies; `{arch}` is the architecture's Debian name.
     pub packages: Vec<String>,

@@ -1,6 +1,5 @@
 //! Creates EC2 instances and everything they need, and removes all of it at the end of the run.
 
-mod caller;
 pub mod gc;
 mod instance;
 mod launch;
@@ -8,11 +7,10 @@ mod preflight;
 pub mod resources;
 mod setup;
 pub mod teardown;
-mod user_data;
 
 use std::net::Ipv4Addr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -32,17 +30,20 @@ use super::machine::{Machine, MachineDir, evidence_file, log_in};
 use super::{Context, keys};
 use crate::base::instance_spec::InstanceSpec;
 use crate::base::lock::lock;
+use crate::base::settings::Settings;
+use crate::base::{commands, programs};
 use crate::exec::cleanup::Resource;
-use crate::exec::shell::{Login, Shell};
-use crate::targets::cloud::{Ami, AwsFuture, Cloud, PublicRegistry, Used};
+use crate::exec::command::Command;
+use crate::exec::shell::{CommandObserver, Login, Shell};
+use crate::targets::cloud::{Ami, AwsFuture, Cloud, PublicRegistry, Used, aws_name};
 use crate::targets::ecr::Ecr;
 use crate::targets::machine_info::{Accelerator, MachineInfo};
-use crate::targets::tags;
 
 /// How long after an order's time limit its resources expire; anyone may remove them then.
 const GRACE: Duration = Duration::from_secs(15 * 60);
 /// How often to try the SSH server of a new instance.
 const PAUSE: Duration = Duration::from_secs(2);
+const CHECK: &str = "https://checkip.amazonaws.com";
 
 /// How long to wait for EC2.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +84,21 @@ pub async fn configuration(patience: Patience, region: Option<&str>, fake_aws: O
     loader.load().await
 }
 
+/// Returns the only address to admit: the one that is set, or the one that AWS sees.
+async fn caller(settings: &Settings, observer: Arc<dyn CommandObserver>) -> anyhow::Result<Ipv4Addr> {
+    if let Some(set) = &settings.caller {
+        return set.parse().with_context(|| format!("ASSAY_EC2_CALLER: \"{set}\" is not an IPv4 address"));
+    }
+    if settings.fake_aws.ssh.is_some() {
+        return Ok(Ipv4Addr::LOCALHOST);
+    }
+    let curl = Command::new(programs::need("curl", &commands::setup("ec2"))?).args(["-fsS", "--max-time", "12", CHECK]);
+    let answer = Shell::local(observer).read(&curl).await;
+    let answer = answer
+        .context("this host's address, which alone is to be let in, is not known, for ASSAY_EC2_CALLER is not set")?;
+    answer.trim().parse().with_context(|| format!("{CHECK} says \"{}\": set ASSAY_EC2_CALLER", answer.trim()))
+}
+
 #[derive(Debug)]
 pub struct Ec2 {
     client: Client,
@@ -90,7 +106,6 @@ pub struct Ec2 {
     order: InstanceSpec,
     patience: Patience,
     context: Context,
-    /// Canonical's images, at least one, the newest first.
     images: Vec<Ami>,
     /// At least one.
     places: Vec<launch::LaunchPlace>,
@@ -117,7 +132,7 @@ impl Ec2 {
         let newest = &images[0];
         context.progress.note(format!("ec2: {} in {region}: {} of {}", order.instance_type, newest.id, newest.created));
         let places = launch::places(&client, &order).await?;
-        let caller = caller::address(&context.settings, context.observer.clone()).await?;
+        let caller = caller(&context.settings, context.observer.clone()).await?;
         let resource = Resource::Cloud {
             run: context.run.clone(),
             region: region.clone(),
@@ -151,7 +166,7 @@ impl Ec2 {
         let ami = &self.images[0];
         launch.key_pair(&login.key.public_key().to_openssh()?).await?;
         let group = launch.group(&self.places[0], self.caller).await?;
-        let user_data = user_data::text(&host_text, &login.host_key.to_openssh()?, self.order.time_limit);
+        let user_data = setup::user_data(&host_text, &login.host_key.to_openssh()?, self.order.time_limit);
         tracing::info!("{}: ordering the instance", work.name);
         let (id, zone) = launch.instance(ami, &self.places, &group, &user_data).await?;
         self.bill(|used| {
@@ -225,8 +240,8 @@ impl Ec2 {
     fn launch(&self) -> launch::Launch<'_> {
         // A second machine, after the first was lost, has a key, a group and an order of its own.
         let name = match self.orders.fetch_add(1, Ordering::Relaxed) {
-            0 => tags::name(&self.context.run),
-            before => format!("{}-{}", tags::name(&self.context.run), before + 1),
+            0 => aws_name(&self.context.run),
+            before => format!("{}-{}", aws_name(&self.context.run), before + 1),
         };
         launch::Launch {
             name,
@@ -298,7 +313,7 @@ impl Cloud for Ec2 {
             if self.closed.load(Ordering::Acquire) {
                 return Ok(());
             }
-            let repository = tags::name(&self.context.run);
+            let repository = aws_name(&self.context.run);
             let (ended, removed) = tokio::join!(self.end(), self.ecr.remove(&repository));
             ended?;
             removed?;

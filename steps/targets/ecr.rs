@@ -10,11 +10,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
-use super::repository::{NotMade, PUBLIC, Refusal, Repository};
 use crate::base::settings::FakeAws;
 use crate::targets::aws_error::{AwsError, explained};
-use crate::targets::cloud::{AwsFuture, PublicRegistry};
-use crate::targets::tags::{self, EXPIRES, RUN};
+use crate::targets::cloud::{
+    AwsFuture, Denial, EXPIRES_TAG, NotMade, PUBLIC, PublicRegistry, RUN_TAG, Repository, aws_name,
+};
 
 /// The region of ECR Public's API, which is the only one in the world.
 pub const REGION: &str = "us-east-1";
@@ -22,7 +22,6 @@ pub const REGION: &str = "us-east-1";
 /// The API's error code for a repository that does not exist.
 const NOT_FOUND: &str = "RepositoryNotFoundException";
 
-/// The ECR Public of an account.
 #[derive(Clone, Debug)]
 pub struct Ecr {
     client: Client,
@@ -39,7 +38,7 @@ impl Ecr {
 
     /// Finds the repository of a run by its name and its tag.
     pub async fn find(&self, run: &str) -> anyhow::Result<Option<Repository>> {
-        let described = self.describe(&tags::name(run)).await?;
+        let described = self.describe(&aws_name(run)).await?;
         let Some(repository) = described.as_ref().and_then(known) else { return Ok(None) };
         Ok(self.with_tags(repository).await?.filter(|repository| repository.run == run))
     }
@@ -56,7 +55,6 @@ impl Ecr {
         Ok(all)
     }
 
-    /// Returns the API's description of a repository, if it exists.
     async fn describe(&self, name: &str) -> Result<Option<Described>, AwsError> {
         let call = self.client.describe_repositories().repository_names(name).send();
         match explained("ecr-public:DescribeRepositories", call).await {
@@ -75,8 +73,8 @@ impl Ecr {
             Err(error) => return Err(error),
         };
         let value = |key: &str| tags.iter().find(|tag| tag.key() == Some(key)).and_then(Tag::value);
-        let expires = value(EXPIRES).and_then(|text| Timestamp::from_second(text.parse().ok()?).ok());
-        Ok(value(RUN).map(|run| Repository { run: run.to_owned(), expires, ..repository }))
+        let expires = value(EXPIRES_TAG).and_then(|text| Timestamp::from_second(text.parse().ok()?).ok());
+        Ok(value(RUN_TAG).map(|run| Repository { run: run.to_owned(), expires, ..repository }))
     }
 }
 
@@ -91,9 +89,9 @@ impl PublicRegistry for Ecr {
 
     fn create<'a>(&'a self, run: &'a str, expires: Timestamp) -> AwsFuture<'a, Repository, NotMade> {
         Box::pin(async move {
-            let name = tags::name(run);
+            let name = aws_name(run);
             let mut request = self.client.create_repository().repository_name(&name);
-            for (key, value) in [(RUN, run), (EXPIRES, &expires.as_second().to_string()), ("Name", &name)] {
+            for (key, value) in [(RUN_TAG, run), (EXPIRES_TAG, &expires.as_second().to_string()), ("Name", &name)] {
                 let tag = Tag::builder().key(key).value(value).build();
                 request = request.tags(tag);
             }
@@ -148,13 +146,13 @@ impl PublicRegistry for Ecr {
         })
     }
 
-    fn put_text<'a>(&'a self, name: &'a str, tag: &'a str, text: &'a str) -> AwsFuture<'a, (), Refusal> {
+    fn put_text<'a>(&'a self, name: &'a str, tag: &'a str, text: &'a str) -> AwsFuture<'a, (), Denial> {
         Box::pin(async move {
             let call = self.client.put_image().repository_name(name).image_tag(tag).image_manifest(text).send();
             let put = explained("ecr-public:PutImage", call).await;
             put.map(drop).map_err(|error| match error.is("InvalidParameterException") {
-                true => Refusal::Unauthorized(error.to_string()),
-                false => Refusal::Other(error.to_string()),
+                true => Denial::Unauthorized(error.to_string()),
+                false => Denial::Other(error.to_string()),
             })
         })
     }

@@ -26,7 +26,7 @@ use crate::targets::machine_info::MachineInfo;
 pub(super) const MAIN: &str = "nano";
 /// The longest path that a socket may have.
 const SOCKET: usize = 100;
-const QEMU: &str = "qemu";
+pub(super) const QEMU: &str = "qemu";
 /// How long QEMU may take to end by itself.
 const GOODBYE: Duration = Duration::from_secs(3);
 
@@ -35,9 +35,7 @@ const GOODBYE: Duration = Duration::from_secs(3);
 pub struct Machine {
     /// Its name: its definition's, with a number from the second one of a run on.
     pub name: String,
-    /// The shell that runs its commands.
     pub shell: Shell,
-    /// The machine info.
     pub facts: MachineInfo,
     /// The time from the start of QEMU to a running system, whether booted or restored.
     pub boot: Duration,
@@ -85,7 +83,6 @@ pub(super) trait Body: fmt::Debug + Send + Sync {
         Some("127.0.0.1")
     }
 
-    /// Returns the command that a person types to log in.
     fn command_line(&self) -> String;
 
     /// Ends the machine, and removes or restores all it was made of.
@@ -102,7 +99,6 @@ pub(super) struct Emulated {
 }
 
 impl Machine {
-    /// Creates a machine that has just come up and needs no more setup.
     pub(super) fn new(
         context: &Context,
         name: String,
@@ -142,21 +138,18 @@ impl Machine {
         anyhow::anyhow!("machine {} is gone: {reason}", self.name)
     }
 
-    /// Completes when the machine's process has ended, with an error that says so. For other machines it never does:
-    /// callers check those themselves.
+    /// Completes with an error when the machine's process has ended; for machines that have none, never.
     pub async fn gone(&self) -> anyhow::Error {
         let Some((child, work, program)) = self.body.process() else { return std::future::pending().await };
         self.is_gone(work.ended(program, child.wait().await))
     }
 
-    /// Returns which processes have run out of memory so far, according to the kernel's messages on the console; `None`
-    /// if none did.
+    /// Returns which processes have run out of memory so far, according to the kernel's messages on the console.
     pub fn shortage(&self) -> Option<String> {
         console::shortage(&console::read(&self.console))
     }
 
-    /// Saves the system's journal beside the evidence and returns its path. On a remote machine, saves only the journal
-    /// of the run's own units.
+    /// Saves the system's journal, or on a remote machine that of the run's own units, and returns its path.
     pub async fn save_journal(&self) -> anyhow::Result<PathBuf> {
         let mut journal = self.body.journal();
         if let Some(since) = self.since.filter(|_| self.name != MAIN) {
@@ -194,7 +187,6 @@ impl Machine {
         self.control("stop").await
     }
 
-    /// Resumes the machine.
     pub async fn resume(&self) -> anyhow::Result<()> {
         self.control("cont").await
     }
@@ -209,8 +201,7 @@ impl Machine {
         self.body.command_line()
     }
 
-    /// Ends it at once, without notice to the guest, and removes all it was made of; a remote machine is restored. Its
-    /// evidence stays.
+    /// Ends it at once and removes all it was made of; a remote machine is restored. Its evidence stays.
     pub async fn shut_down(&self) {
         self.over.store(true, Ordering::Release);
         self.body.shut_down().await;
@@ -297,8 +288,7 @@ pub fn run_folder_path(run: &str) -> PathBuf {
     PathBuf::from(format!("/tmp/assay-{run}"))
 }
 
-/// Returns a run's folder, which only its owner may read, and makes it unless that was done before. It is removed with
-/// the run.
+/// Returns a run's folder, which only its owner may read and which goes with the run; makes it if necessary.
 pub fn run_folder(cleanup: &CleanupJournal, run: &str) -> anyhow::Result<PathBuf> {
     let folder = run_folder_path(run);
     if !folder.exists() {
@@ -347,10 +337,6 @@ impl MachineDir {
 
     pub(super) fn log(&self) -> PathBuf {
         self.folder.join("machine.log")
-    }
-
-    pub(super) fn qemu_ended(&self, status: Status) -> anyhow::Error {
-        self.ended(QEMU, status)
     }
 
     /// Returns the error of a program that ended, with the end of its output.

@@ -27,8 +27,7 @@ pub enum Accelerator {
 }
 
 impl Accelerator {
-    /// Reads what runs the instructions of a remote machine, as the machine sees it: QEMU without an accelerator
-    /// identifies itself.
+    /// Reads how a remote machine sees its CPU: QEMU without an accelerator identifies itself.
     pub async fn of(shell: &Shell) -> Result<Accelerator, ShellError> {
         let text = shell.run(&Command::new("systemd-detect-virt").arg("--vm")).await?.text();
         Ok(match text.trim() {
@@ -45,12 +44,7 @@ impl Accelerator {
 
 impl fmt::Display for Accelerator {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Accelerator::Kvm => "kvm",
-            Accelerator::Nspawn => "nspawn",
-            Accelerator::Tcg => "tcg",
-            Accelerator::None => "none",
-        })
+        out.write_str(&format!("{self:?}").to_lowercase())
     }
 }
 
@@ -91,7 +85,6 @@ impl MachineInfo {
         serde_json::to_value(self).map(|machine| deviation::facts(&machine)).unwrap_or_default()
     }
 
-    /// Reads all of it with one command.
     pub async fn gather(shell: &Shell, accelerator: Accelerator) -> anyhow::Result<MachineInfo> {
         let text = shell.read(&Command::script(GATHER, &[])).await?;
         MachineInfo::parse(&text, accelerator).with_context(|| format!("{}: its facts cannot be read", shell.machine()))
@@ -138,8 +131,7 @@ fn words(line: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
 }
 
-/// Parses the features that a container runtime was built with: the line of its `--version` on which every word begins
-/// with a plus sign.
+/// Parses what a container runtime was built with: the line of `--version` on which words begin with a plus sign.
 pub fn runtime_features(text: &str) -> Vec<String> {
     words(text.lines().find(|line| line.starts_with('+')).unwrap_or_default())
 }
@@ -152,7 +144,6 @@ fn systemd(text: &str) -> Option<String> {
     Some(full.map_or(short, |(version, _)| version).trim().to_owned())
 }
 
-/// Returns the recorded info of a VM, for tests.
 #[cfg(test)]
 pub fn recorded() -> MachineInfo {
     const TEXT: &str = include_str!("../../fixtures/facts/debian-13-amd64.txt");

@@ -70,18 +70,18 @@ pub struct PreflightCheck {
 }
 
 /// What was found, or else what is wrong and the remedy.
-type CheckResult = Result<String, (String, String)>;
+type Checked = Result<String, (String, String)>;
 
-fn unmet(found: impl Into<String>, remedy: impl Into<String>) -> CheckResult {
+fn unmet(found: impl Into<String>, remedy: impl Into<String>) -> Checked {
     Err((found.into(), remedy.into()))
 }
 
-fn ensure(met: bool, there: impl Into<String>, wrong: impl Into<String>, remedy: impl Into<String>) -> CheckResult {
+fn ensure(met: bool, there: impl Into<String>, wrong: impl Into<String>, remedy: impl Into<String>) -> Checked {
     if met { Ok(there.into()) } else { unmet(wrong, remedy) }
 }
 
 impl PreflightCheck {
-    fn of(name: &'static str, finding: CheckResult) -> PreflightCheck {
+    fn of(name: &'static str, finding: Checked) -> PreflightCheck {
         let (found, remedy) = match finding {
             Ok(found) => (found, None),
             Err((found, remedy)) => (found, Some(remedy)),
@@ -166,8 +166,7 @@ impl Preflight {
         self.init().is_ok() && self.manager().is_ok() && self.generator().is_ok()
     }
 
-    /// Returns all checks, met or not, in the order in which a run needs them. Those that only units need are mandatory
-    /// if the run needs `units`.
+    /// Returns all checks in the order of need; those that only units need are mandatory if the run needs `units`.
     pub fn checks(&self, units: bool) -> Vec<PreflightCheck> {
         let check = PreflightCheck::of;
         let podman = self.facts.podman.is_none().then_some("podman");
@@ -209,17 +208,17 @@ impl Preflight {
         Distribution::of(self.word("release"), self.root == Root::Is).install(&[package])
     }
 
-    fn unprivileged(&self) -> CheckResult {
+    fn unprivileged(&self) -> Checked {
         ensure(self.word("uid") != "0", self.user(), "it is root", "log in as another one: ssh://USER@…")
     }
 
-    fn init(&self) -> CheckResult {
+    fn init(&self) -> Checked {
         let found = format!("it was started by {}, not by systemd", self.word("init"));
         let version = self.facts.systemd.as_deref().unwrap_or_default();
         ensure(self.systemd, version, found, "take a machine that systemd runs: units are what is claimed about")
     }
 
-    fn cgroups(&self) -> CheckResult {
+    fn cgroups(&self) -> Checked {
         let remedy = "boot it without systemd.unified_cgroup_hierarchy=0 on the kernel's command line, and without \
                       cgroup v1 mounts";
         match (self.word("cgroup"), self.word("unified")) {
@@ -230,20 +229,20 @@ impl Preflight {
         }
     }
 
-    fn manager(&self) -> CheckResult {
+    fn manager(&self) -> Checked {
         let state = self.word("manager");
         let up = ["running", "degraded", "starting"].contains(&state) && self.runtime.is_some();
         let remedy = format!("{}; then log in anew", self.install("dbus-user-session libpam-systemd"));
         ensure(up, state, format!("it does not answer: {}", last_line(state)), remedy)
     }
 
-    fn lingers(&self) -> CheckResult {
+    fn lingers(&self) -> Checked {
         let (lingers, user) = (!["", "no"].contains(&self.word("lingers")), self.user());
         let found = format!("units of {user} end with the last login");
         ensure(lingers, "units live on without a login", found, format!("sudo loginctl enable-linger {user}"))
     }
 
-    fn controllers(&self) -> CheckResult {
+    fn controllers(&self) -> Checked {
         let has = &self.facts.controllers;
         let lacks: Vec<&str> = CONTROLLERS.into_iter().filter(|name| !self.has_controller(name)).collect();
         let found = format!("the user's systemd has no {}: no claim about what they limit is judged", lacks.join(", "));
@@ -267,13 +266,13 @@ impl Preflight {
         self.has_controller("pids") || self.word("unlimited") == "yes"
     }
 
-    fn podman(&self) -> CheckResult {
+    fn podman(&self) -> Checked {
         let Some(version) = &self.facts.podman else { return unmet("it is not there", self.install("podman")) };
         let found = format!("{version} knows no Quadlets");
         ensure(!older(version, PODMAN), version, found, "bring podman 4.4 or newer")
     }
 
-    fn generator(&self) -> CheckResult {
+    fn generator(&self) -> Checked {
         let path = self.word("generator");
         let found = match self.facts.podman {
             Some(_) => "podman's generator for user units is not there",
@@ -282,7 +281,7 @@ impl Preflight {
         ensure(!path.is_empty(), path, found, self.install("podman"))
     }
 
-    fn crun(&self) -> CheckResult {
+    fn crun(&self) -> Checked {
         let Some(version) = &self.facts.crun else { return unmet("crun is not there", self.install("crun")) };
         ensure(self.crun_has_wasm(), version, format!("crun {version} is not built with it"), WITH_WASM)
     }
@@ -291,14 +290,14 @@ impl Preflight {
         self.facts.crun_features.iter().any(|feature| feature == "+WASM:wasmedge")
     }
 
-    fn library(&self) -> CheckResult {
+    fn library(&self) -> Checked {
         let version = self.facts.wasmedge.as_deref().unwrap_or("libwasmedge.so.0");
         // Distributions whose crun is built without it have no package of it, either.
         let remedy = if self.crun_has_wasm() { self.install("libwasmedge0") } else { WITH_WASM.to_owned() };
         ensure(!self.word("library").is_empty(), version, "no libwasmedge.so.0", remedy)
     }
 
-    fn link(&self) -> CheckResult {
+    fn link(&self) -> Checked {
         let needed = self.facts.podman.as_deref().is_some_and(|version| older(version, WITHOUT_LINK));
         match self.word("link") {
             "" if needed => unmet(
@@ -310,7 +309,7 @@ impl Preflight {
         }
     }
 
-    fn ids(&self) -> CheckResult {
+    fn ids(&self) -> Checked {
         let first: u32 = self.word("next-id").parse().unwrap_or(100_000);
         let ids = format!("{first}-{}", first + 65535);
         let add = format!("sudo usermod --add-subuids {ids} --add-subgids {ids} {}", self.user());
@@ -319,12 +318,12 @@ impl Preflight {
         ensure(!self.word("ids").is_empty(), "has user ids of its own", found, remedy)
     }
 
-    fn writable(&self) -> CheckResult {
+    fn writable(&self) -> Checked {
         let found = format!("it cannot be written to: {}", last_line(self.word("home")));
         ensure(!self.home.is_empty(), &self.home, found, "see to it that the user's home can be written to")
     }
 
-    fn free_space(&self) -> CheckResult {
+    fn free_space(&self) -> Checked {
         // The columns are: file system, 1024-blocks, used, available, capacity, mount point.
         let kilobytes = self.word("free").split_whitespace().nth(3).and_then(|word| word.parse::<u64>().ok());
         let free = Bytes(kilobytes.unwrap_or_default() * 1024);
@@ -337,27 +336,27 @@ impl Preflight {
         )
     }
 
-    fn time(&self) -> CheckResult {
+    fn time(&self) -> Checked {
         let away = SignedDuration::from_secs(self.clock.abs().round() as i64);
         let side = if self.clock < 0.0 { "behind" } else { "ahead of" };
         let remedy = "set it: sudo timedatectl set-ntp true, or sudo date --set";
         ensure(self.clock.abs() <= SKEW, "as this host's", format!("it is {away:#} {side} this host's"), remedy)
     }
 
-    fn names(&self) -> CheckResult {
+    fn names(&self) -> Checked {
         let taken: BTreeSet<&str> = self.word("taken").lines().collect();
         let found = format!("there already: {}", Vec::from_iter(taken.iter().copied()).join(", "));
         ensure(taken.is_empty(), "free", found, "remove or rename them: nothing of yours is overwritten")
     }
 
-    fn left(&self) -> CheckResult {
+    fn left(&self) -> Checked {
         let left: Vec<&str> = self.word("left").lines().collect();
         let found = format!("another run is under way there, or has left {}", left.join(", "));
         let remedy = format!("{}, on the host that ran it, removes what is left", commands::assay("gc"));
         ensure(left.is_empty(), "have left nothing", found, remedy)
     }
 
-    fn sudo(&self) -> CheckResult {
+    fn sudo(&self) -> Checked {
         match self.root {
             Root::Is => Ok("not needed".to_owned()),
             Root::Sudo => Ok("without a password".to_owned()),
@@ -378,7 +377,6 @@ fn older(version: &str, than: &str) -> bool {
     Version::parse(version).zip(Version::parse(than)).is_some_and(|(version, than)| version < than)
 }
 
-/// Returns the recorded preflight of a machine, for tests.
 #[cfg(test)]
 pub fn recorded() -> Preflight {
     const TEXT: &str = include_str!("../../fixtures/facts/survey-debian-13.txt");

@@ -21,7 +21,6 @@ pub struct Qmp {
 }
 
 impl Qmp {
-    /// Connects to QEMU's socket and negotiates capabilities.
     pub async fn connect(socket: &Path) -> anyhow::Result<Qmp> {
         let greet = async {
             let (reader, writer) = UnixStream::connect(socket).await?.into_split();

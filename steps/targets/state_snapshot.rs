@@ -8,10 +8,8 @@ use crate::exec::shell::Shell;
 
 const SCRIPT: &str = include_str!("state_snapshot/list.sh");
 
-/// How long the lists may take, all together.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// How many differences are listed one by one.
 const LISTED: usize = 5;
 
 /// Each item's name, with the properties that show whether it was changed.

@@ -12,7 +12,7 @@ use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
 use super::boot::{overlay, start};
-use super::machine::{Emulated, Machine, MachineDir, evidence_file, log_in};
+use super::machine::{Emulated, Machine, MachineDir, QEMU, evidence_file, log_in};
 use super::qemu::{ARRIVAL, Devices, Memory};
 use super::snapshot::Snapshot;
 use super::vm::{Urgency, Vm};
@@ -22,10 +22,8 @@ use crate::base::procfs;
 use crate::exec::command::Command;
 use crate::exec::shell::{Login, Shell};
 
-/// Time limit for a restore. It takes two seconds on an idle host, but took more than a minute on a busy one, and an
-/// intact snapshot must not be discarded for that.
+/// Time limit of a restore: it took over a minute on a busy host, and an intact snapshot must not be discarded.
 const LIMIT: Duration = Duration::from_secs(180);
-/// How often to check whether the state is loaded and whether a login succeeds.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Starts a machine from a snapshot. If the call is cancelled, what it has made is removed. If the error is
@@ -71,7 +69,7 @@ async fn start_from(
     let login = Login { address: format!("127.0.0.1:{port}"), ..login };
     let arrived = tokio::select! {
         arrived = arrive(vm, snapshot, &mut qmp, &login, &work) => arrived,
-        status = child.wait() => Err(work.qemu_ended(status)),
+        status = child.wait() => Err(work.ended(QEMU, status)),
     };
     let key = &snapshot.manifest.key;
     let failed = |error| Emulated::failure(&child, format!("it did not come up from snapshot {key}: {error:#}"));

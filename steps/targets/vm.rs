@@ -27,7 +27,6 @@ use crate::targets::machine_info::{Accelerator, MachineInfo};
 /// PCI windows, and aborts (`iotlb_to_section: Assertion`).
 const CRASHES: u32 = 3;
 
-/// VMs of one definition on one architecture.
 #[derive(Debug)]
 pub struct Vm {
     pub(super) definition: Definition,
@@ -86,7 +85,6 @@ impl Vm {
         self.thawed(&slot, name, urgency, provide).await
     }
 
-    /// Restores a machine from a snapshot, with up to three attempts.
     async fn thawed(
         &self,
         slot: &Slot,
@@ -117,7 +115,6 @@ impl Vm {
         Ok(self.snapshot().await?.manifest.facts.clone())
     }
 
-    /// Boots a machine now, without a snapshot.
     pub async fn boot(&self, name: &str) -> anyhow::Result<Machine> {
         self.booted(|| {
             let work = MachineDir::make(&self.context, name)?;
@@ -149,7 +146,6 @@ impl Vm {
         }
     }
 
-    /// Returns how much of this host's memory one machine takes at most.
     pub fn takes(&self) -> Bytes {
         self.definition.takes(self.arch)
     }

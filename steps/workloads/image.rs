@@ -13,7 +13,6 @@ use crate::base::platform::Arch;
 use crate::base::unit::Bytes;
 use crate::exec::command::{Command, tail};
 
-/// The time limit of a pull.
 pub const PULL_LIMIT: Duration = Duration::from_secs(600);
 
 const CONTAINERFILE: &str = include_str!("../../fixtures/images/Containerfile");
@@ -23,7 +22,6 @@ const CONTAINERFILE: &str = include_str!("../../fixtures/images/Containerfile");
 pub struct Recipe {
     /// The platform that it is declared for.
     pub platform: String,
-    /// The annotation of its manifest.
     pub annotation: Option<String>,
     /// The name and contents of another file to add beside the module.
     pub extra: Option<(String, Vec<u8>)>,
@@ -54,7 +52,6 @@ pub struct Counted {
 }
 
 impl ContainerImage {
-    /// Builds the image called `name` from a module.
     pub async fn build(
         build_dir: &BuildDir,
         name: &str,
@@ -126,12 +123,10 @@ impl ContainerImage {
         self.reference.split_once('/').map_or(&self.reference, |(_, name)| name)
     }
 
-    /// Returns a Podman command on its storage.
     pub fn podman(&self, arguments: &[&str]) -> Command {
         self.storage.podman(arguments)
     }
 
-    /// Extracts its only module.
     pub fn module(&self, build_dir: &BuildDir) -> anyhow::Result<Module> {
         Module::read(&self.layout.extract_module(&build_dir.subfolder("module")?)?)
     }
@@ -185,7 +180,6 @@ fn not_pulled(name: &str, refused: &str) -> String {
 
 #[derive(Clone, Debug)]
 pub enum Storage {
-    /// The user's own storage.
     Users,
     /// A storage of the run, empty at first and removed with the run. Nothing cached replaces a build or a pull, no
     /// other image's manifest adds to a size, and no name of the user's is touched.

@@ -15,21 +15,20 @@ pub use local::{LocalRegistry, MADE, image, password, point_testcontainers_at, r
 
 use crate::exec::command::{Command, Output, tail};
 use crate::exec::shell::ShellError;
-use crate::targets::repository::Refusal;
+use crate::targets::cloud::Denial;
 use crate::workloads::{BuildDir, ContainerImage, PULL_LIMIT, Storage, tls};
 
 /// The pauses before further attempts if a registry limits the rate of requests.
 const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 
-impl Refusal {
+impl Denial {
     /// Returns whether the registry limited the rate of requests, so that the request itself may be fine.
     fn too_often(&self) -> bool {
-        let Refusal::Other(text) = self else { return false };
+        let Denial::Other(text) = self else { return false };
         ["toomanyrequests", "too many requests"].iter().any(|sign| text.to_lowercase().contains(sign))
     }
 
-    /// Classifies Podman's error output.
-    fn of(printed: &str) -> Refusal {
+    fn of(printed: &str) -> Denial {
         const SIGNS: [&str; 7] = [
             "unauthorized",
             "authentication required",
@@ -45,21 +44,21 @@ impl Refusal {
         // "permission denied" is about this host's files, not from a registry.
         let answer = text.to_lowercase().replace("permission denied", "");
         match SIGNS.iter().any(|sign| answer.contains(sign)) {
-            true => Refusal::Unauthorized(text),
-            false => Refusal::Other(text),
+            true => Denial::Unauthorized(text),
+            false => Denial::Other(text),
         }
     }
 }
 
-impl From<ShellError> for Refusal {
+impl From<ShellError> for Denial {
     fn from(error: ShellError) -> Self {
-        Refusal::Other(error.to_string())
+        Denial::Other(error.to_string())
     }
 }
 
-impl From<anyhow::Error> for Refusal {
+impl From<anyhow::Error> for Denial {
     fn from(error: anyhow::Error) -> Self {
-        Refusal::Other(format!("{error:#}"))
+        Denial::Other(format!("{error:#}"))
     }
 }
 
@@ -86,7 +85,7 @@ pub struct Pull {
 }
 
 /// Logs in at `host`. The password goes through standard input, so that no process list shows it.
-pub async fn login(build_dir: &BuildDir, host: &str, user: &str, password: &str) -> Result<RegistryLogin, Refusal> {
+pub async fn login(build_dir: &BuildDir, host: &str, user: &str, password: &str) -> Result<RegistryLogin, Denial> {
     let auth_file = build_dir.subfolder("login")?.join("auth.json");
     let command = Command::new("podman").args(["login", tls(host), "--username", user, "--password-stdin"]);
     let command = command.args(["--authfile", &auth_file.to_string_lossy(), host]).stdin(password);
@@ -100,25 +99,20 @@ pub async fn push(
     image: &ContainerImage,
     login: &RegistryLogin,
     reference: &str,
-) -> Result<String, Refusal> {
+) -> Result<String, Denial> {
     let auth_file = login.auth_file.to_string_lossy();
     push_by(build_dir, image, reference, |command| command.env("REGISTRY_AUTH_FILE", auth_file)).await
 }
 
-/// Does the same without any credentials.
-pub async fn push_anonymously(
-    build_dir: &BuildDir,
-    image: &ContainerImage,
-    reference: &str,
-) -> Result<String, Refusal> {
+pub async fn push_anonymously(build_dir: &BuildDir, image: &ContainerImage, reference: &str) -> Result<String, Denial> {
     anonymously(build_dir, async |user| push_by(build_dir, image, reference, |command| user.runs(command)).await).await
 }
 
 /// Acts as a user without any credentials, patiently.
 async fn anonymously<T>(
     build_dir: &BuildDir,
-    act: impl AsyncFn(&AnonymousUser) -> Result<T, Refusal>,
-) -> Result<T, Refusal> {
+    act: impl AsyncFn(&AnonymousUser) -> Result<T, Denial>,
+) -> Result<T, Denial> {
     patiently(async || {
         let user = AnonymousUser::new(build_dir)?;
         let answer = act(&user).await;
@@ -128,9 +122,8 @@ async fn anonymously<T>(
     .await
 }
 
-/// Retries with growing pauses if a registry limits the rate of requests: ECR Public allows one a second without
-/// credentials.
-async fn patiently<T>(ask: impl AsyncFn() -> Result<T, Refusal>) -> Result<T, Refusal> {
+/// Retries where a registry limits the rate of requests: ECR Public allows one a second without credentials.
+async fn patiently<T>(ask: impl AsyncFn() -> Result<T, Denial>) -> Result<T, Denial> {
     for pause in PAUSES {
         match ask().await {
             Err(refusal) if refusal.too_often() => tokio::time::sleep(pause).await,
@@ -145,7 +138,7 @@ async fn push_by(
     image: &ContainerImage,
     reference: &str,
     by: impl FnOnce(Command) -> Command,
-) -> Result<String, Refusal> {
+) -> Result<String, Denial> {
     let file = build_dir.subfolder("push")?.join("digest");
     let digest_file = file.to_string_lossy();
     let push = ["push", "--quiet", tls(reference), "--digestfile", &digest_file, &image.reference, reference];
@@ -155,11 +148,11 @@ async fn push_by(
 }
 
 /// Pulls an image without any credentials into an empty storage, and inspects it there.
-pub async fn pull_anonymously(build_dir: &BuildDir, reference: &str) -> Result<Pull, Refusal> {
+pub async fn pull_anonymously(build_dir: &BuildDir, reference: &str) -> Result<Pull, Denial> {
     anonymously(build_dir, async |user| pull_by(build_dir, user, reference).await).await
 }
 
-async fn pull_by(build_dir: &BuildDir, anonymous: &AnonymousUser, reference: &str) -> Result<Pull, Refusal> {
+async fn pull_by(build_dir: &BuildDir, anonymous: &AnonymousUser, reference: &str) -> Result<Pull, Denial> {
     let storage = Storage::new(build_dir)?;
     let environment = build_dir.shell.read(&anonymous.runs(Command::new("env"))).await?;
     // The log shows where Podman looked for credentials, and where it got a token.
@@ -179,10 +172,10 @@ async fn pull_by(build_dir: &BuildDir, anonymous: &AnonymousUser, reference: &st
     })
 }
 
-fn accepted(output: Output) -> Result<Output, Refusal> {
+fn accepted(output: Output) -> Result<Output, Denial> {
     match output.succeeded() {
         true => Ok(output),
-        false => Err(Refusal::of(&output.errors())),
+        false => Err(Denial::of(&output.errors())),
     }
 }
 
@@ -262,12 +255,12 @@ mod tests {
             "Error: writing blob: initiating layer upload to /v2/a/blobs/uploads/ in public.ecr.aws: denied: Not Authorized",
         ];
         for printed in refused {
-            assert!(matches!(Refusal::of(printed), Refusal::Unauthorized(_)), "{printed}");
+            assert!(matches!(Denial::of(printed), Denial::Unauthorized(_)), "{printed}");
         }
         // What Podman logs is not an answer of a registry.
         let logged =
             "time=\"x\" level=debug msg=\"GET /v2/\"\nError: denied: Not Authorized\ntime=\"x\" msg=\"over\"\n";
-        assert_eq!(Refusal::of(logged), Refusal::Unauthorized("Error: denied: Not Authorized".to_owned()));
+        assert_eq!(Denial::of(logged), Denial::Unauthorized("Error: denied: Not Authorized".to_owned()));
         let other = [
             "Error: initializing source docker://127.0.0.1:1/a: pinging container registry 127.0.0.1:1: Get \"https://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused",
             "Error: initializing source docker://127.0.0.1:5000/a:1: reading manifest 1 in 127.0.0.1:5000/a: manifest unknown: manifest unknown",
@@ -276,7 +269,7 @@ mod tests {
             "",
         ];
         for printed in other {
-            assert!(matches!(Refusal::of(printed), Refusal::Other(_)), "{printed}");
+            assert!(matches!(Denial::of(printed), Denial::Other(_)), "{printed}");
         }
     }
 
@@ -286,16 +279,16 @@ mod tests {
         let answer = patiently(async || {
             asked.set(asked.get() + 1);
             Err::<(), _>(match asked.get() {
-                1 => Refusal::of("Error: reading manifest 1: toomanyrequests: Rate exceeded"),
-                2 => Refusal::of(
+                1 => Denial::of("Error: reading manifest 1: toomanyrequests: Rate exceeded"),
+                2 => Denial::of(
                     "Error: initializing source docker://public.ecr.aws/a/b:1: too many requests to registry",
                 ),
-                _ => Refusal::of("Error: reading manifest 1 in public.ecr.aws/a/b: name unknown: no such repository"),
+                _ => Denial::of("Error: reading manifest 1 in public.ecr.aws/a/b: name unknown: no such repository"),
             })
         });
-        assert!(matches!(answer.await, Err(Refusal::Other(text)) if text.contains("name unknown")));
+        assert!(matches!(answer.await, Err(Denial::Other(text)) if text.contains("name unknown")));
         assert_eq!(asked.get(), 3);
-        assert!(!Refusal::Unauthorized("too many requests".to_owned()).too_often());
+        assert!(!Denial::Unauthorized("too many requests".to_owned()).too_often());
     }
 
     #[test]
@@ -315,16 +308,5 @@ mod tests {
         let inspected = r#"[{"Id": "aa", "Digest": "sha256:bb", "RepoTags": ["x"]}]"#;
         assert_eq!(digests(inspected).unwrap(), ("sha256:bb".to_owned(), "sha256:aa".to_owned()));
         assert!(digests("[]").is_err());
-    }
-
-    #[test]
-    fn an_anonymous_user_has_nothing_that_could_hold_a_credential() {
-        let folder = tempfile::tempdir().unwrap();
-        let anonymous = AnonymousUser(folder.path().to_owned());
-        let command = anonymous.runs(Command::new("podman"));
-        let names: Vec<&str> = command.env.iter().map(|(name, _)| name.as_str()).collect();
-        assert!(command.clean_env, "nothing of the caller's environment");
-        assert_eq!(names, ["HOME", "XDG_RUNTIME_DIR", "REGISTRY_AUTH_FILE"]);
-        assert!(command.env.iter().all(|(_, value)| value.starts_with(&*folder.path().to_string_lossy())));
     }
 }

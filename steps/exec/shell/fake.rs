@@ -14,7 +14,6 @@ pub struct Fake {
 }
 
 impl Fake {
-    /// Answers each command whose line starts with `line` with this exit code and output.
     pub fn answer(mut self, line: &str, code: i32, stdout: &str) -> Self {
         self.answers.push((line.to_owned(), code, stdout.to_owned()));
         self

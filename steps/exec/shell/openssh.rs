@@ -23,7 +23,6 @@ use crate::exec::command::{Command, Output, Status, tail};
 
 /// The time limit of the first command: the machine's CPU may be emulated.
 const FIRST: Duration = Duration::from_secs(60);
-/// The time limit of killing an abandoned command.
 const KILLING: Duration = Duration::from_secs(10);
 /// The pause between attempts to get a session, or a port that was ours before.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -38,7 +37,7 @@ const FAILED: Status = Status::Code(255);
 /// A remote machine that was entered. A connection that is found lost before a command is sent is made again.
 pub struct OpenSsh {
     destination: SshDestination,
-    machine: String,
+    pub(super) machine: String,
     mark: Mark,
     /// The host key that the machine showed first.
     host_key: String,
@@ -66,16 +65,16 @@ impl OpenSsh {
             connection: Mutex::new(Connection { master, forwards: BTreeMap::new() }),
             sessions: Semaphore::new(SESSIONS),
         };
-        let no_shell = |instead: String| EnterError::NoShell { machine, user: destination.user.clone(), instead };
-        match openssh.run(&Command::new("true").time_limit(FIRST)).await {
-            Ok(_) => Ok(openssh),
-            Err(ShellError::NoShell { instead, .. }) => Err(no_shell(instead)),
-            Err(error) => Err(no_shell(format!("nothing ({error})"))),
-        }
-    }
-
-    pub(super) fn machine(&self) -> &str {
-        &self.machine
+        let instead = match openssh.run(&Command::new("true").time_limit(FIRST)).await {
+            Ok(_) => return Ok(openssh),
+            Err(ShellError::NoShell { instead, .. }) => instead,
+            Err(error) => format!("nothing ({error})"),
+        };
+        Err(EnterError::NotIn(format!(
+            "{machine}: no command runs there for user {}: instead it printed {instead}; give the user a login shell \
+             (`chsh`), or its key no forced command",
+            destination.user
+        )))
     }
 
     pub(super) async fn run(&self, command: &Command) -> Result<Output, ShellError> {
@@ -186,8 +185,7 @@ impl OpenSsh {
         master.forward(port, local).await.map(|_| ()).map_err(|error| self.no_forward(local, detail(error)))
     }
 
-    /// Forwards a port of the machine's loopback to a port of this host's loopback, and returns the machine's port.
-    /// After a reconnect, the same port is forwarded again.
+    /// Forwards a port of the machine's loopback to `local` here, also after a reconnect, and returns it.
     pub async fn forward_back(&self, local: u16) -> Result<u16, ShellError> {
         let master = Arc::clone(&self.connection.lock().await.master);
         let mut port = master.forward(0, local).await;

@@ -12,17 +12,13 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::ssh::{Login, new_key};
 
-/// The chunk that a flood repeats.
 const WAVE: &[u8] = &[b'~'; 32 * 1024];
 
 /// The reply to a command, sent once all of the command's input has arrived.
 #[derive(Clone, Debug)]
 pub enum Reply {
-    /// It prints this and exits with this code.
     Ends(u8, Vec<u8>),
-    /// It prints nothing and never ends.
     Hangs,
-    /// It prints without end.
     Floods,
 }
 
@@ -43,8 +39,7 @@ impl Server {
         Server::listen(0, host, user_key.public_key().clone(), answer).await
     }
 
-    /// Listens on a given port with a given host key, and accepts a given user's key: the private and the public key in
-    /// OpenSSH's format.
+    /// Listens on a given port with a given host key, and accepts a given user's key; both in OpenSSH's format.
     pub async fn start_as(port: u16, host_key: &str, user_key: &str, answer: Answer) -> anyhow::Result<Server> {
         let host = PrivateKey::from_openssh(host_key).context("the host key is none")?;
         let user = PublicKey::from_openssh(user_key).context("the user's key is none")?;
@@ -66,7 +61,6 @@ impl Server {
         Ok(Server { address, host_key, accepting })
     }
 
-    /// Returns the login for a machine of this name with a key.
     pub fn login(&self, machine: &str, user_key: &PrivateKey) -> Login {
         Login {
             machine: machine.to_owned(),

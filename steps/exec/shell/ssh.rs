@@ -15,7 +15,6 @@ use tokio::sync::Semaphore;
 use super::{OUTPUT_LIMIT, Printed, SESSIONS, ShellError};
 use crate::base::lock::lock;
 use crate::base::procfs;
-use crate::base::unit::Bytes;
 use crate::exec::command::{Command, Output, Status};
 
 /// A machine that does not answer three keepalives at this interval is considered gone.
@@ -35,7 +34,7 @@ pub struct Login {
 }
 
 pub struct Ssh {
-    machine: String,
+    pub(super) machine: String,
     handle: Handle<Peer>,
     sessions: Semaphore,
     forwards: Forwards,
@@ -101,8 +100,7 @@ pub fn old_keys(private: &str, public: &str) -> anyhow::Result<(PrivateKey, Publ
     Ok((PrivateKey::from_openssh(private)?, PublicKey::from_openssh(public)?))
 }
 
-/// Returns the preferred algorithms. On loopback, leaves out the post-quantum key exchange: the traffic never leaves
-/// this host, and it is slow on an emulated CPU.
+/// Leaves out the post-quantum key exchange on loopback: nothing leaves this host, and emulated CPUs are slow.
 fn preferred(address: &str) -> Preferred {
     let usual = Preferred::DEFAULT;
     if !address.starts_with("127.0.0.1:") {
@@ -156,10 +154,6 @@ impl Ssh {
         Ok((handle, matches!(answer, AuthResult::Success)))
     }
 
-    pub(super) fn machine(&self) -> &str {
-        &self.machine
-    }
-
     /// Forwards a free port of the machine's loopback to one of this host's, and returns the machine's port.
     pub(super) async fn forward_back(&self, port: u16) -> Result<u16, ShellError> {
         if let Some((theirs, _)) = lock(&self.forwards).iter().find(|(_, ours)| **ours == port) {
@@ -204,7 +198,7 @@ impl Ssh {
         };
         if !whole.map_err(|error| lost(error.to_string()))? {
             end(&writer).await;
-            return Err(ShellError::TooMuch { machine, line, limit: Bytes(OUTPUT_LIMIT as u64) });
+            return Err(ShellError::TooMuch { machine, line });
         }
         let status = status.ok_or_else(|| lost("the machine did not say how it ended".to_owned()))?;
         Ok(printed.output(line, status, started))

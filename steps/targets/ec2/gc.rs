@@ -13,27 +13,24 @@ use super::teardown::{Pauses, Removal};
 use super::{Patience, configuration};
 use crate::base::progress::Progress;
 use crate::base::settings::{FakeAws, Settings};
-use crate::exec::cleanup::{Resource, leftovers, live_runs, mark_stale_gone};
+use crate::exec::cleanup::{Removed, Resource, leftovers, live_runs, mark_stale_gone};
 use crate::targets::aws_error::AwsError;
 use crate::targets::cloud::PublicRegistry as _;
 use crate::targets::ecr::REGION as PUBLIC;
-use crate::targets::{ecr::Ecr, repository::Repository};
+use crate::targets::{cloud::Repository, ecr::Ecr};
 
 /// Whether a resource is removed, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fate {
-    /// Removed: it has expired.
     Expired,
     /// Removed: its run is in a cleanup journal of this machine and is over.
     RunIsOver,
-    /// Removed: everything is.
     All,
     /// Kept: its run is live on this machine.
     RunIsUnderWay,
     /// Kept until it expires: its run may be live on another machine.
     NotExpired,
-    /// Kept: no tag says when it may be removed.
     NoExpiry,
 }
 
@@ -63,7 +60,6 @@ pub struct LeftoverRow {
     pub kind: String,
     /// AWS's id, or a repository's name.
     pub id: String,
-    /// The name of a key pair or a security group.
     pub name: Option<String>,
     pub run: String,
     pub created: Option<Timestamp>,
@@ -97,7 +93,6 @@ impl RemovalRule {
     }
 }
 
-/// A region of AWS, or of a stand-in.
 struct CheckedRegion {
     region: String,
     endpoint: Option<String>,
@@ -113,21 +108,13 @@ struct CheckedRegion {
 
 /// What was found, before anything is removed.
 pub struct Leftover {
-    /// Everything that carries a run's tag.
     pub rows: Vec<LeftoverRow>,
-    /// What could not be listed, and why.
     pub errors: Vec<String>,
     /// Those of the errors that the removal cannot solve.
     unsolved: Vec<String>,
     rule: RemovalRule,
     places: Vec<CheckedRegion>,
     pauses: Pauses,
-}
-
-/// What is gone, and what could not be removed and why.
-pub struct RemovedLeftovers {
-    pub removed: Vec<String>,
-    pub errors: Vec<String>,
 }
 
 /// Whether the cleanup journals of finished runs list anything in AWS.
@@ -159,9 +146,8 @@ pub async fn find(
     for resource in left {
         let Resource::Cloud { run, region, endpoint } = &resource else { continue };
         if endpoint.is_none() && fake_aws.is_some() {
-            found
-                .unsolved
-                .push(format!("{resource} is not looked for, for AWS_ENDPOINT_URL names something else: unset it"));
+            let unseen = format!("{resource} is not looked for, for AWS_ENDPOINT_URL names something else: unset it");
+            found.unsolved.push(unseen);
             continue;
         }
         found.rule.over.insert(run.clone());
@@ -223,8 +209,9 @@ impl Leftover {
     }
 
     /// Removes what the rule says, and deletes from this machine's cleanup journals what is gone.
-    pub async fn remove(&self, progress: &Progress) -> RemovedLeftovers {
-        let mut done = RemovedLeftovers { removed: Vec::new(), errors: self.unsolved.clone() };
+    pub async fn remove(&self, progress: &Progress) -> Removed {
+        let mut done = Removed::default();
+        done.errors.extend(self.unsolved.iter().cloned());
         for place in self.places.iter().filter(|place| !place.closed) {
             for repository in &place.repositories {
                 if self.rule.fate(&repository.run, repository.expires).goes() {

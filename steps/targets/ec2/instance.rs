@@ -18,7 +18,6 @@ use crate::targets::machine::{Body, MachineDir, Pending};
 /// How long EC2 may take to return the console.
 const CONSOLE: Duration = Duration::from_secs(30);
 
-/// An instance that is, or was, up.
 #[derive(Debug)]
 pub(super) struct Instance {
     pub(super) client: Client,

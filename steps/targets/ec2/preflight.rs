@@ -16,13 +16,11 @@ use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::exec::shell::{NoopObserver, new_key};
 use crate::targets::aws_error::{AwsError, Class, unsent};
-use crate::targets::cloud::PublicRegistry as _;
+use crate::targets::cloud::{PublicRegistry as _, aws_name};
 use crate::targets::ecr::Ecr;
-use crate::targets::tags;
 
 /// The time limit for one answer. Each call is tried twice, and twice as long is soon enough for an interactive user.
 const ANSWER: Duration = Duration::from_secs(5);
-/// The run id in dry runs.
 const NO_RUN: &str = "doctor";
 
 /// Checks AWS before a run, with the calls that a run begins with.
@@ -32,15 +30,6 @@ pub struct AwsPreflight {
     client: Client,
     order: InstanceSpec,
     settings: Settings,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PreflightFailure {
-    pub found: String,
-    /// The remedy, unless `found` names it.
-    pub remedy: Option<String>,
-    /// Whether other checks may still succeed.
-    pub only_here: bool,
 }
 
 impl AwsPreflight {
@@ -68,13 +57,11 @@ impl AwsPreflight {
         Ok(format!("the access key that ends with {end}{account}{expiry}"))
     }
 
-    /// Returns the image that an instance would be started from. A run asks for it first.
     pub async fn image(&self) -> anyhow::Result<String> {
         let images = launch::images(&self.client, self.region().unwrap_or_default()).await?;
         Ok(format!("{} of {}", images[0].id, images[0].created))
     }
 
-    /// Returns the zones in which an instance might be started.
     pub async fn places(&self) -> anyhow::Result<String> {
         let places = launch::places(&self.client, &self.order).await?;
         Ok(places.into_iter().map(|place| place.zone).collect::<Vec<_>>().join(", "))
@@ -86,7 +73,7 @@ impl AwsPreflight {
         let public_key = new_key(NO_RUN)?.0.public_key().to_openssh()?;
         let launch = launch::Launch {
             client: &self.client,
-            name: tags::name(NO_RUN),
+            name: aws_name(NO_RUN),
             order: &self.order,
             run: NO_RUN,
             expires: Timestamp::now().as_second(),
@@ -104,23 +91,18 @@ impl AwsPreflight {
         Ok(format!("lets us log in; images go to {}", ecr.host()))
     }
 
-    /// Returns this host's public address, the only one that the security group admits.
     pub async fn address(&self) -> anyhow::Result<String> {
-        Ok(caller::address(&self.settings, Arc::new(NoopObserver)).await?.to_string())
+        Ok(caller(&self.settings, Arc::new(NoopObserver)).await?.to_string())
     }
 
-    /// Explains the error of a check.
-    pub fn failure(&self, error: &anyhow::Error) -> PreflightFailure {
-        let Some(error) = error.downcast_ref::<AwsError>() else {
-            // The error names the remedy itself.
-            return PreflightFailure { found: format!("{error:#}"), remedy: None, only_here: true };
-        };
+    /// Explains an error, with the remedy unless the error names it, and returns whether other checks may still succeed.
+    pub fn failure(&self, error: &anyhow::Error) -> (String, Option<String>, bool) {
+        let Some(error) = error.downcast_ref::<AwsError>() else { return (format!("{error:#}"), None, true) };
         let unreached = error.class == Class::NoAnswer && error.code.is_none();
         let remedy = if unreached { Some(self.way_there()) } else { error.remedy() };
-        PreflightFailure { found: error.happened.clone(), remedy, only_here: error.of_one_call() }
+        (error.happened.clone(), remedy, error.of_one_call())
     }
 
-    /// Returns what to check if AWS does not answer.
     fn way_there(&self) -> String {
         match (&self.settings.fake_aws.endpoint, self.region()) {
             (Some(endpoint), _) => format!("see that {endpoint} can be reached, or unset AWS_ENDPOINT_URL to ask AWS"),

@@ -9,7 +9,7 @@ use aws_sdk_ec2::types::{InstanceStateName, SpotInstanceRequest};
 use jiff::Timestamp;
 
 use crate::targets::aws_error::{AwsError, explained};
-use crate::targets::tags::{EXPIRES, RUN};
+use crate::targets::cloud::{EXPIRES_TAG, RUN_TAG};
 
 /// The states of what is over, and stays listed for a while.
 const OVER: [&str; 5] = ["terminated", "deleted", "cancelled", "closed", "failed"];
@@ -27,29 +27,20 @@ pub enum ResourceKind {
     SecurityGroup,
 }
 
-impl ResourceKind {
-    const ALL: [ResourceKind; 7] = [
-        ResourceKind::SpotRequest,
-        ResourceKind::Instance,
-        ResourceKind::Volume,
-        ResourceKind::NetworkInterface,
-        ResourceKind::Address,
-        ResourceKind::KeyPair,
-        ResourceKind::SecurityGroup,
-    ];
-}
+/// All types with their names.
+const KINDS: [(ResourceKind, &str); 7] = [
+    (ResourceKind::SpotRequest, "spot request"),
+    (ResourceKind::Instance, "instance"),
+    (ResourceKind::Volume, "volume"),
+    (ResourceKind::NetworkInterface, "network interface"),
+    (ResourceKind::Address, "address"),
+    (ResourceKind::KeyPair, "key-pair"),
+    (ResourceKind::SecurityGroup, "security-group"),
+];
 
 impl fmt::Display for ResourceKind {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            ResourceKind::SpotRequest => "spot request",
-            ResourceKind::Instance => "instance",
-            ResourceKind::Volume => "volume",
-            ResourceKind::NetworkInterface => "network interface",
-            ResourceKind::Address => "address",
-            ResourceKind::KeyPair => "key-pair",
-            ResourceKind::SecurityGroup => "security-group",
-        })
+        out.write_str(KINDS[*self as usize].1)
     }
 }
 
@@ -57,15 +48,12 @@ impl fmt::Display for ResourceKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AwsResource {
     pub kind: ResourceKind,
-    /// AWS's id: `i-0123`.
     pub id: String,
-    /// The name of a key pair or a security group.
     pub name: Option<String>,
     /// The run that made it; empty for an instance that was found by its id and has lost its tag.
     pub run: String,
     /// When anyone may remove it; `None` without a valid tag.
     pub expires: Option<Timestamp>,
-    /// When it was made, where AWS records that.
     pub created: Option<Timestamp>,
     /// AWS's name for its state: `running`; empty for types without states.
     pub state: String,
@@ -82,8 +70,8 @@ impl AwsResource {
             kind,
             id: id.unwrap_or_default().to_owned(),
             name: None,
-            run: value(RUN).unwrap_or_default().to_owned(),
-            expires: value(EXPIRES).and_then(|text| Timestamp::from_second(text.parse().ok()?).ok()),
+            run: value(RUN_TAG).unwrap_or_default().to_owned(),
+            expires: value(EXPIRES_TAG).and_then(|text| Timestamp::from_second(text.parse().ok()?).ok()),
             created: None,
             state: state.unwrap_or_default().to_owned(),
             instance_type: None,
@@ -117,7 +105,7 @@ impl fmt::Display for AwsResource {
 /// listed for a while.
 pub async fn list(client: &Client) -> (Vec<AwsResource>, Vec<AwsError>) {
     let (mut resources, mut errors) = (Vec::new(), Vec::new());
-    for kind in ResourceKind::ALL {
+    for (kind, _) in KINDS {
         match list_kind(client, kind).await {
             Ok(found) => resources.extend(found),
             // Every other type would fail in the same way.
@@ -132,7 +120,7 @@ pub async fn list(client: &Client) -> (Vec<AwsResource>, Vec<AwsError>) {
 }
 
 async fn list_kind(client: &Client, kind: ResourceKind) -> Result<Vec<AwsResource>, AwsError> {
-    let tagged = Filter::builder().name("tag-key").values(RUN).build();
+    let tagged = Filter::builder().name("tag-key").values(RUN_TAG).build();
     let of = |id: Option<&str>, state: Option<&str>, tags: &[Tag]| AwsResource::new(kind, id, state, tags);
     Ok(match kind {
         ResourceKind::SpotRequest => {

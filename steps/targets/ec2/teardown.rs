@@ -16,12 +16,9 @@ const TRIES: usize = 3;
 /// How many listings in a row must find nothing: what was just made may not be listed yet.
 const CLEAN: usize = 2;
 
-/// How long to wait.
 #[derive(Clone, Copy, Debug)]
 pub struct Pauses {
-    /// Between two listings.
     pub look: Duration,
-    /// For everything to be removed.
     pub limit: Duration,
 }
 
@@ -36,8 +33,7 @@ impl Pauses {
     }
 }
 
-/// Removes everything that carries a run's tag, and the instances known by their ids, and waits until it is gone. There
-/// may be nothing to remove, and it may be called again.
+/// Removes everything that carries a run's tag, and the instances known by their ids; may be called again.
 pub async fn teardown(
     client: &Client,
     run: &str,
@@ -61,7 +57,6 @@ pub(super) struct Removal<'a> {
     client: &'a Client,
     /// Instances to remove whatever their tags.
     known: &'a [String],
-    /// Selects what to remove from what is listed.
     goes: &'a (dyn Fn(&AwsResource) -> bool + Sync),
     progress: &'a Progress,
     /// The names of everything that was there, by its id.
@@ -132,8 +127,7 @@ impl<'a> Removal<'a> {
         (there, unseen)
     }
 
-    /// Asks AWS to remove resources, and returns whether one of them had not been seen before. What an instance still
-    /// uses is refused, and tried again in the next round.
+    /// Asks AWS to remove resources, and returns whether one of them is new. What is refused is tried again later.
     async fn remove(&mut self, there: &[AwsResource]) -> bool {
         let before = self.seen.len();
         for resource in there {
@@ -172,7 +166,6 @@ impl<'a> Removal<'a> {
     }
 }
 
-/// Formats what is waited for.
 fn waiting(there: &[AwsResource], unseen: &[AwsError]) -> String {
     let names: Vec<String> = there.iter().map(ToString::to_string).collect();
     let ends = (!names.is_empty()).then(|| format!("waiting for the end of {}", names.join(", ")));

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use super::fake_server::{FakeServer, account};
 
-/// The exit status and the diagnosis of a doctor of EC2.
 struct Diagnosis {
     status: i32,
     diagnosis: Value,

@@ -86,7 +86,6 @@ fn definition(name: &str) -> Definition {
     Definition::named(&context().settings.root, name).unwrap()
 }
 
-/// Returns the provider of VMs of a definition.
 async fn vms(name: &str) -> Vm {
     Box::pin(Vm::of(&definition(name), Arch::host().unwrap(), context())).await.unwrap()
 }
@@ -106,14 +105,14 @@ async fn container(name: &str) -> Option<Machine> {
 
 impl RemoteMachine {
     /// Provides a machine like the device, a system container if this host starts them, with a user who may do all that
-    /// a run needs; then runs `change` there as root. The state after that is the one to compare with later.
-    pub async fn on(name: &str, change: &str) -> RemoteMachine {
-        RemoteMachine::fresh(name).await.after(change).await
+    /// a run needs. Its state is the one to compare with later.
+    pub async fn on(name: &str) -> RemoteMachine {
+        RemoteMachine::fresh(name).await.after("").await
     }
 
     /// Does the same with a VM: for what a system container shares with this host, such as the clock.
-    pub async fn on_vm(name: &str, change: &str) -> RemoteMachine {
-        RemoteMachine::fresh_vm(name).await.after(change).await
+    pub async fn on_vm(name: &str) -> RemoteMachine {
+        RemoteMachine::fresh_vm(name).await.after("").await
     }
 
     /// Provides a machine like the device, for something to be installed there first.
@@ -250,8 +249,7 @@ impl RemoteMachine {
         self.before = listing(&self.machine).await;
     }
 
-    /// Runs the suite there as the machine's user, on a target that is the machine itself or is made there, and returns its
-    /// output.
+    /// Runs the suite there as its user, on a target that is the machine itself or is made there; returns its output.
     pub async fn run_inside(&self, target: &str, arguments: &str) -> String {
         self.type_there(&inside::line(target, arguments)).await
     }
@@ -275,7 +273,6 @@ impl RemoteMachine {
         output_of(&shell, Command::script(line, &[])).await
     }
 
-    /// Prepares the program, as its user starts it.
     fn assay(&self) -> tokio::process::Command {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_assay"));
         command.env("HOME", self.home.path()).env("ASSAY_CACHE", &context().settings.cache);
@@ -372,7 +369,6 @@ fn verdicts(written: &[u8]) -> VerdictWords {
     judged.collect()
 }
 
-/// Runs a command, asserts that it succeeded, and returns what it printed.
 async fn output_of(shell: &Shell, command: Command) -> String {
     let output = shell.run(&command.time_limit(LIMIT)).await.unwrap();
     let printed = output.text();

@@ -6,7 +6,6 @@ use anyhow::Context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// The time limit of an answer.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use testcontainers::core::Mount;
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt};
 
-use super::{Refusal, RegistryLogin, http, login};
+use super::{Denial, RegistryLogin, http, login};
 use crate::base::commands;
 use crate::base::digest::hex;
 use crate::base::poll::{Look, until};
@@ -88,13 +88,11 @@ pub async fn image(
     Ok(name.to_owned())
 }
 
-/// A running registry.
 pub struct LocalRegistry {
     /// Host and port that let anyone pull.
     pub open: String,
     /// Host and port that take pushes with a login.
     pub closed: String,
-    /// A login at the closed port.
     pub login: RegistryLogin,
     password: String,
     // Dropping these ends them.
@@ -138,7 +136,7 @@ impl LocalRegistry {
     }
 
     /// Puts a text in place of a manifest, with a login.
-    pub async fn put_text(&self, name: &str, tag: &str, text: &str) -> Result<(), Refusal> {
+    pub async fn put_text(&self, name: &str, tag: &str, text: &str) -> Result<(), Denial> {
         let login = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{}", self.password));
         let headers = [
             format!("Authorization: Basic {login}"),
@@ -147,14 +145,13 @@ impl LocalRegistry {
         let answer = http::ask(&self.closed, &format!("PUT /v2/{name}/manifests/{tag}"), &headers, text).await?;
         match answer.status {
             201 => Ok(()),
-            401 | 403 => Err(Refusal::Unauthorized(answer.body)),
-            status => Err(Refusal::Other(format!("status {status}: {}", answer.body.trim()))),
+            401 | 403 => Err(Denial::Unauthorized(answer.body)),
+            status => Err(Denial::Other(format!("status {status}: {}", answer.body.trim()))),
         }
     }
 }
 
-/// Sums up the bytes that a registry's log of accesses, in Apache's combined format, says that it has served of a
-/// repository, and returns these lines.
+/// Sums up what a registry's log, in Apache's combined format, says that it has served of a repository.
 fn served(log: &str, repository: &str) -> (u64, Vec<String>) {
     let of_it = format!("\"GET /v2/{repository}/");
     let size =
@@ -164,7 +161,6 @@ fn served(log: &str, repository: &str) -> (u64, Vec<String>) {
     (sizes.into_iter().sum(), lines)
 }
 
-/// Makes a random password.
 pub fn password() -> anyhow::Result<String> {
     Ok(hex(&procfs::random::<16>()?))
 }
@@ -174,8 +170,7 @@ pub fn trial(run: &str) -> String {
     format!("assay-{run}-trial")
 }
 
-/// Tries how this host can run containers: with its own configuration, or with runc. Returns the configuration to use,
-/// if it is not the host's own.
+/// Tries how this host runs containers: with its own configuration (`None`), or with the returned one, by runc.
 pub async fn runtime(build_dir: &BuildDir, image: &str, folder: &Path) -> anyhow::Result<Option<PathBuf>> {
     let trial = ["run", "--rm", "--replace", "--name", &trial(&build_dir.run)];
     let version = ["--network", "host", "--pull", "never", image, "--version"];
@@ -198,7 +193,6 @@ pub async fn runtime(build_dir: &BuildDir, image: &str, folder: &Path) -> anyhow
     }
 }
 
-/// Starts Podman's service.
 async fn serve(build_dir: &BuildDir, configuration: Option<&Path>) -> anyhow::Result<Child> {
     let socket = socket();
     let folder = socket.parent().context("the socket has no folder")?;
@@ -275,8 +269,7 @@ async fn start_on_a_free_port(
     bail!("the registry found no free port for {name} access: {last}")
 }
 
-/// Waits until the registry answers as expected. Returns its container's error if that ended because the port was in
-/// use.
+/// Waits until the registry answers as expected; returns its error if it ended because the port was in use.
 async fn answers(
     build_dir: &BuildDir,
     host: &str,

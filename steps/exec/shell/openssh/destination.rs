@@ -30,7 +30,6 @@ Tunnel no
 const DEFAULTS: &str = "Host *\nConnectTimeout 30\n";
 const KEYS: [&str; 5] = ["id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk"];
 
-/// A remote machine: its user, its address, and how its host key is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SshDestination {
     pub user: String,
@@ -40,14 +39,11 @@ pub struct SshDestination {
     pub port: Option<u16>,
     /// The fingerprint of the host key to accept, `SHA256:…`, whatever known_hosts says.
     pub host_key: Option<String>,
-    /// The home folder whose `.ssh` is used.
     pub home: PathBuf,
-    /// The socket of the user's SSH agent.
     pub agent: Option<PathBuf>,
 }
 
 impl SshDestination {
-    /// Creates a destination that uses the home folder and agent of the settings.
     pub fn new(
         user: &str,
         host: &str,
@@ -55,10 +51,8 @@ impl SshDestination {
         host_key: Option<&str>,
         settings: &Settings,
     ) -> Result<SshDestination, EnterError> {
-        let home = settings.home.clone().ok_or_else(|| EnterError::Config {
-            host: host.to_owned(),
-            detail: "there is no home folder with keys and known hosts: set HOME".to_owned(),
-        })?;
+        let none = || format!("{host}: there is no home folder with keys and known hosts: set HOME");
+        let home = settings.home.clone().ok_or_else(|| EnterError::Config(none()))?;
         let (user, host, host_key) = (user.to_owned(), host.to_owned(), host_key.map(str::to_owned));
         Ok(SshDestination { user, host, port, host_key, home, agent: settings.agent.clone() })
     }
@@ -87,7 +81,7 @@ impl SshDestination {
     }
 
     pub(super) fn no_connection(&self, detail: String) -> EnterError {
-        EnterError::NoConnection { machine: self.machine(), address: self.address(), detail }
+        EnterError::NotIn(format!("{}: no SSH connection to {}: {detail}", self.machine(), self.address()))
     }
 
     pub(super) fn check_host_key(&self) -> Result<(), EnterError> {
@@ -95,7 +89,7 @@ impl SshDestination {
         let digest = given.strip_prefix("SHA256:").and_then(|text| STANDARD_NO_PAD.decode(text).ok());
         match digest.is_some_and(|digest| digest.len() == 32) {
             true => Ok(()),
-            false => Err(EnterError::HostKeyOption { given: given.clone() }),
+            false => Err(EnterError::HostKeyOption(given.clone())),
         }
     }
 
@@ -162,13 +156,11 @@ mod tests {
 
     #[test]
     fn a_malformed_fingerprint_is_reported_with_an_example_of_one() {
-        let example = "SHA256:uNiVztksCsDhcc0u9e8BrBxwWjL8ttRTWFAuQwHd8mU";
-        assert!(destination("build", None, Some(example)).check_host_key().is_ok());
-        let md5 = "MD5:16:27:ac:a5:76:28:2d:36:63:1b:56:4d:eb:df:a6:48";
-        for wrong in ["uNiVztksCsDhcc0u9e8BrBxwWjL8ttRTWFAuQwHd8mU", "SHA256:abc", "", md5] {
+        for wrong in ["uNiVztksCsDhcc0u9e8BrBxwWjL8ttRTWFAuQwHd8mU", "SHA256:abc", ""] {
             let error = destination("build", None, Some(wrong)).check_host_key().unwrap_err().to_string();
-            assert!(error.starts_with(&format!("--host-key {wrong} is not a fingerprint")), "{error}");
-            assert!(error.ends_with(&format!("--host-key {example}")), "{error}");
+            let example = error.strip_prefix(&format!("--host-key {wrong} is not a fingerprint: ")).unwrap();
+            let example = example.rsplit_once("--host-key ").unwrap().1;
+            assert!(destination("build", None, Some(example)).check_host_key().is_ok());
         }
     }
 }

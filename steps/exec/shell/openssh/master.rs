@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use tempfile::TempDir;
 
 use super::destination::SshDestination;
-use super::refusal::{self, EnterError, Failure, host_key, words};
+use super::refusal::{self, EnterError, LoginFailure, host_key, words};
 use crate::base::{commands, programs};
 use crate::exec::command::Command;
 use crate::exec::shell::local::Local;
@@ -20,7 +20,6 @@ use crate::exec::shell::local::Local;
 const WATCH: &str = include_str!("watch.sh");
 /// The time limit of entering, over all jump hosts: an agent may wait for a touch or a confirmation.
 const ENTERING: Duration = Duration::from_secs(120);
-/// How often to look whether it is up.
 const LOOK: Duration = Duration::from_millis(20);
 /// The time limit of what the master answers by itself.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -33,7 +32,6 @@ const NOTHING_ELSE: [&str; 4] = [
     "VerifyHostKeyDNS=no",
     "NoHostAuthenticationForLocalhost=no",
 ];
-/// The kinds of host keys, as HostKeyAlgorithms names them.
 const KINDS: [&str; 3] =
     ["ssh-ed25519", "ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521", "rsa-sha2-512,rsa-sha2-256"];
 
@@ -46,7 +44,6 @@ pub(super) struct Master {
 }
 
 impl Master {
-    /// Connects to a remote machine and logs in, as `ssh` does.
     pub(super) async fn enter(to: &SshDestination) -> Result<Master, EnterError> {
         to.check_host_key()?;
         let Some(pinned) = &to.host_key else {
@@ -65,18 +62,17 @@ impl Master {
         Err(refusal::other_host_key(to, pinned, &shown))
     }
 
-    /// Starts `ssh` and waits until it is logged in. With a pin, accepts only the host key with that fingerprint, of
-    /// that kind.
-    async fn start(to: &SshDestination, pin: Option<(&str, &str)>) -> Result<Master, Failure> {
+    /// Starts `ssh` and waits until it is logged in; a pin is the only host key's fingerprint and kind to accept.
+    async fn start(to: &SshDestination, pin: Option<(&str, &str)>) -> Result<Master, LoginFailure> {
         let master = Master::spawn(to, pin);
-        let master = master.map_err(|error| Failure { log: format!("{error:#}\n"), waited: None })?;
+        let master = master.map_err(|error| LoginFailure { log: format!("{error:#}\n"), waited: None })?;
         let started = Instant::now();
         while !master.path("ctl").exists() {
             // This first: what is written until then is in the log.
             let over = master.path("over").exists();
             let log = master.log();
             if over || started.elapsed() > ENTERING || refusal::in_a_circle(&log) {
-                return Err(Failure { log, waited: (!over).then(|| started.elapsed()) });
+                return Err(LoginFailure { log, waited: (!over).then(|| started.elapsed()) });
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -114,12 +110,10 @@ impl Master {
         String::from_utf8_lossy(&fs::read(self.path("words")).unwrap_or_default()).into_owned()
     }
 
-    /// Returns what `ssh` printed about the connection.
     pub(super) fn words(&self) -> String {
         words(&self.log())
     }
 
-    /// Returns the machine's host key: its type and fingerprint.
     pub(super) fn host_key(&self) -> String {
         host_key(&self.log())
     }
@@ -156,7 +150,6 @@ impl Master {
     }
 }
 
-/// Makes the folder with what `ssh` reads.
 fn private_folder(to: &SshDestination, pin: Option<(&str, &str)>) -> io::Result<TempDir> {
     let mut builder = tempfile::Builder::new();
     builder.prefix("assay-ssh-").permissions(Permissions::from_mode(0o700));
