@@ -264,8 +264,8 @@ async fn look(
     let units = deployment::units(&settings.root, own.map(|own| own.name.as_str())).map_err(infrastructure)?;
     let seen = Box::pin(way.inspect(units, settings, Arc::new(NoopObserver))).await;
     let found = seen.map_err(|error| match error.downcast_ref::<EnterError>() {
-        Some(EnterError::HostKeyOption { .. }) => usage(error),
-        Some(EnterError::Config { .. }) => usage(target.unusable(error)),
+        Some(EnterError::HostKeyOption(_)) => usage(error),
+        Some(EnterError::Config(_)) => usage(target.unusable(error)),
         _ => infrastructure(target.unusable(error)),
     })?;
     if !options.plan {

@@ -290,9 +290,12 @@ mod tests {
         let live = CleanupJournal::open(&journals, "live").unwrap();
         live.register(Resource::Path { path: alive.clone() }).unwrap();
         let line = serde_json::to_string(&Resource::Path { path: dead.clone() }).unwrap();
-        fs::write(journals.join("killed.jsonl"), line + "\n{\"kind\":\"pa").unwrap();
+        let gone = "{\"kind\":\"cgroup\",\"path\":\"/sys/fs/cgroup/assay-killed-nano\"}";
+        fs::write(journals.join("killed.jsonl"), format!("{line}\n{gone}\n{{\"kind\":\"pa")).unwrap();
 
         assert_eq!(stale_journals(&journals).unwrap(), 1);
+        let left = leftovers(&journals).unwrap();
+        assert_eq!((left.len(), left[1].to_string()), (2, "control group /sys/fs/cgroup/assay-killed-nano".into()));
         let found = remove_stale(&journals).unwrap();
 
         assert_eq!(found, Removed { removed: vec![dead.display().to_string()], ..Removed::default() });
@@ -311,6 +314,8 @@ mod tests {
         let cloud = |run: &str| Resource::Cloud { run: run.to_owned(), region: "us-east-1".to_owned(), endpoint: None };
         fs::write(&beside, "").unwrap();
         let cleanup = CleanupJournal::open(&journals, "one").unwrap();
+        cleanup.register(cloud("gone")).unwrap();
+        cleanup.mark_gone(&cloud("gone")).unwrap();
         cleanup.register(cloud("one")).unwrap();
         cleanup.register(Resource::Path { path: beside.clone() }).unwrap();
         assert!(cleanup.release(&cloud("one")).is_err());
@@ -331,29 +336,5 @@ mod tests {
         mark_stale_gone(&journals, &cloud("one")).unwrap();
         assert_eq!(remove_stale(&journals).unwrap(), Removed::default());
         assert_eq!(stale_journals(&journals).unwrap(), 0);
-    }
-
-    #[test]
-    fn a_control_group_of_a_killed_run_that_is_gone_is_forgotten() {
-        let folder = tempfile::tempdir().unwrap();
-        let line = r#"{"kind":"cgroup","path":"/sys/fs/cgroup/assay-killed-nano"}"#;
-        fs::write(folder.path().join("killed.jsonl"), line).unwrap();
-        assert_eq!(leftovers(folder.path()).unwrap()[0].to_string(), "control group /sys/fs/cgroup/assay-killed-nano");
-        assert_eq!(remove_stale(folder.path()).unwrap(), Removed::default());
-        assert_eq!(stale_journals(folder.path()).unwrap(), 0);
-    }
-
-    #[test]
-    fn a_resource_that_is_marked_gone_is_not_looked_for_after_a_kill() {
-        let folder = tempfile::tempdir().unwrap();
-        let cloud = Resource::Cloud { run: "one".to_owned(), region: "us-east-1".to_owned(), endpoint: None };
-        let cleanup = CleanupJournal::open(folder.path(), "one").unwrap();
-        cleanup.register(cloud.clone()).unwrap();
-        cleanup.mark_gone(&cloud).unwrap();
-        fs::copy(folder.path().join("one.jsonl"), folder.path().join("killed.jsonl")).unwrap();
-        assert_eq!(remove_stale(folder.path()).unwrap(), Removed::default());
-        assert!(!folder.path().join("killed.jsonl").exists());
-        assert_eq!(cleanup.close(), Vec::<String>::new());
-        assert!(!folder.path().join("one.jsonl").exists());
     }
 }

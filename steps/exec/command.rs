@@ -20,13 +20,8 @@ pub struct Command {
 
 impl Command {
     pub fn new(program: impl Into<String>) -> Self {
-        Command {
-            argv: vec![program.into()],
-            env: Vec::new(),
-            clean_env: false,
-            stdin: Vec::new(),
-            time_limit: TIME_LIMIT,
-        }
+        let (argv, env, stdin) = (vec![program.into()], Vec::new(), Vec::new());
+        Command { argv, env, clean_env: false, stdin, time_limit: TIME_LIMIT }
     }
 
     /// Creates a command that runs a script with `sh` and positional parameters.
@@ -69,12 +64,8 @@ impl Command {
     pub fn line(&self) -> String {
         let variables = self.env.iter().map(|(name, value)| format!("{name}={}", quote(value)));
         let prefix = self.clean_env.then(|| "env -i PATH=\"$PATH\"".to_owned());
-        prefix
-            .into_iter()
-            .chain(variables)
-            .chain(self.argv.iter().map(|word| quote(word)))
-            .collect::<Vec<_>>()
-            .join(" ")
+        let words = self.argv.iter().map(|word| quote(word));
+        prefix.into_iter().chain(variables).chain(words).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -139,23 +130,11 @@ impl Output {
     }
 
     /// Returns itself if it exited with code 0, and otherwise an error with its status and the end of its output.
-    pub fn success(self) -> Result<Output, Failed> {
-        match self.succeeded() {
-            true => Ok(self),
-            false => {
-                let printed = if self.stderr.trim_ascii().is_empty() { self.text() } else { self.errors() };
-                Err(Failed { line: self.line, status: self.status, tail: tail(&printed, 6) })
-            }
-        }
+    pub fn success(self) -> anyhow::Result<Output> {
+        let printed = || if self.stderr.trim_ascii().is_empty() { self.text() } else { self.errors() };
+        anyhow::ensure!(self.succeeded(), "`{}` ended with {}: {}", self.line, self.status, tail(&printed(), 6));
+        Ok(self)
     }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("`{line}` ended with {status}: {tail}")]
-pub struct Failed {
-    line: String,
-    status: Status,
-    tail: String,
 }
 
 /// Joins the last non-blank lines of a text.

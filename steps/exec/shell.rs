@@ -108,33 +108,32 @@ impl std::fmt::Debug for Shell {
 
 impl Shell {
     pub fn local(observer: Arc<dyn CommandObserver>) -> Shell {
-        let executor = Executor::Local(Local::default());
-        Shell { machine: "host".into(), observer, variables: Arc::default(), executor }
+        Shell::of("host", Executor::Local(Local::default()), observer)
     }
 
     /// Runs commands on this host in a given folder, as a login shell starts in the user's home.
     pub fn local_in(folder: PathBuf, observer: Arc<dyn CommandObserver>) -> Shell {
-        let executor = Executor::Local(Local { folder: Some(folder) });
-        Shell { executor, ..Shell::local(observer) }
+        Shell::of("host", Executor::Local(Local { folder: Some(folder) }), observer)
     }
 
     /// Runs commands over one open SSH connection to a machine of our own.
     pub fn ssh(ssh: Ssh, observer: Arc<dyn CommandObserver>) -> Shell {
-        let machine = ssh.machine().into();
-        Shell { machine, observer, variables: Arc::default(), executor: Executor::Ssh(Arc::new(ssh)) }
+        Shell::of(&ssh.machine.clone(), Executor::Ssh(Arc::new(ssh)), observer)
     }
 
     /// Runs commands on a remote machine that was entered.
     pub fn remote(openssh: OpenSsh, observer: Arc<dyn CommandObserver>) -> Shell {
-        let machine = openssh.machine().into();
-        Shell { machine, observer, variables: Arc::default(), executor: Executor::OpenSsh(Arc::new(openssh)) }
+        Shell::of(&openssh.machine.clone(), Executor::OpenSsh(Arc::new(openssh)), observer)
     }
 
     /// Lets a test answer the commands.
     #[cfg(test)]
     pub fn fake(fake: Fake) -> Shell {
-        let executor = Executor::Fake(Arc::new(fake));
-        Shell { machine: "fake".into(), observer: Arc::new(NoopObserver), variables: Arc::default(), executor }
+        Shell::of("fake", Executor::Fake(Arc::new(fake)), Arc::new(NoopObserver))
+    }
+
+    fn of(machine: &str, executor: Executor, observer: Arc<dyn CommandObserver>) -> Shell {
+        Shell { machine: machine.into(), observer, variables: Arc::default(), executor }
     }
 
     /// Renames the machine in messages and transcripts.
@@ -155,10 +154,8 @@ impl Shell {
     pub async fn forward_back(&self, port: u16) -> Result<u16, ShellError> {
         match &self.executor {
             Executor::OpenSsh(openssh) => openssh.forward_back(port).await,
-            Executor::Local(_) => Ok(port),
-            #[cfg(test)]
-            Executor::Fake(_) => Ok(port),
             Executor::Ssh(ssh) => ssh.forward_back(port).await,
+            _ => Ok(port),
         }
     }
 
@@ -198,15 +195,13 @@ impl Shell {
 
     /// Runs a command that must exit with code 0, and returns its standard output.
     pub async fn read(&self, command: &Command) -> anyhow::Result<String> {
-        let output = self.run(command).await?.success()?;
-        Ok(output.text())
+        Ok(self.run(command).await?.success()?.text())
     }
 
     /// Writes a file, and creates its folder if necessary.
     pub async fn put(&self, path: &str, bytes: impl Into<Vec<u8>>) -> anyhow::Result<()> {
         let script = format!("mkdir -p \"$(dirname {0})\" && cat > {0}", quote(path));
-        self.run(&Command::new("sh").args(["-c", &script]).stdin(bytes)).await?.success()?;
-        Ok(())
+        self.run(&Command::new("sh").args(["-c", &script]).stdin(bytes)).await?.success().map(drop)
     }
 
     pub async fn get(&self, path: &str) -> anyhow::Result<Vec<u8>> {

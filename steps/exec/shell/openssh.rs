@@ -37,7 +37,7 @@ const FAILED: Status = Status::Code(255);
 /// A remote machine that was entered. A connection that is found lost before a command is sent is made again.
 pub struct OpenSsh {
     destination: SshDestination,
-    machine: String,
+    pub(super) machine: String,
     mark: Mark,
     /// The host key that the machine showed first.
     host_key: String,
@@ -65,16 +65,16 @@ impl OpenSsh {
             connection: Mutex::new(Connection { master, forwards: BTreeMap::new() }),
             sessions: Semaphore::new(SESSIONS),
         };
-        let no_shell = |instead: String| EnterError::NoShell { machine, user: destination.user.clone(), instead };
-        match openssh.run(&Command::new("true").time_limit(FIRST)).await {
-            Ok(_) => Ok(openssh),
-            Err(ShellError::NoShell { instead, .. }) => Err(no_shell(instead)),
-            Err(error) => Err(no_shell(format!("nothing ({error})"))),
-        }
-    }
-
-    pub(super) fn machine(&self) -> &str {
-        &self.machine
+        let instead = match openssh.run(&Command::new("true").time_limit(FIRST)).await {
+            Ok(_) => return Ok(openssh),
+            Err(ShellError::NoShell { instead, .. }) => instead,
+            Err(error) => format!("nothing ({error})"),
+        };
+        Err(EnterError::NotIn(format!(
+            "{machine}: no command runs there for user {}: instead it printed {instead}; give the user a login shell \
+             (`chsh`), or its key no forced command",
+            destination.user
+        )))
     }
 
     pub(super) async fn run(&self, command: &Command) -> Result<Output, ShellError> {

@@ -35,7 +35,7 @@ pub struct Login {
 }
 
 pub struct Ssh {
-    machine: String,
+    pub(super) machine: String,
     handle: Handle<Peer>,
     sessions: Semaphore,
     forwards: Forwards,
@@ -154,10 +154,6 @@ impl Ssh {
         let key = PrivateKeyWithHashAlg::new(Arc::new(login.key.clone()), None);
         let answer = handle.authenticate_publickey(login.user.as_str(), key).await?;
         Ok((handle, matches!(answer, AuthResult::Success)))
-    }
-
-    pub(super) fn machine(&self) -> &str {
-        &self.machine
     }
 
     /// Forwards a free port of the machine's loopback to one of this host's, and returns the machine's port.

@@ -51,10 +51,8 @@ impl SshDestination {
         host_key: Option<&str>,
         settings: &Settings,
     ) -> Result<SshDestination, EnterError> {
-        let home = settings.home.clone().ok_or_else(|| EnterError::Config {
-            host: host.to_owned(),
-            detail: "there is no home folder with keys and known hosts: set HOME".to_owned(),
-        })?;
+        let none = || format!("{host}: there is no home folder with keys and known hosts: set HOME");
+        let home = settings.home.clone().ok_or_else(|| EnterError::Config(none()))?;
         let (user, host, host_key) = (user.to_owned(), host.to_owned(), host_key.map(str::to_owned));
         Ok(SshDestination { user, host, port, host_key, home, agent: settings.agent.clone() })
     }
@@ -83,7 +81,7 @@ impl SshDestination {
     }
 
     pub(super) fn no_connection(&self, detail: String) -> EnterError {
-        EnterError::NoConnection { machine: self.machine(), address: self.address(), detail }
+        EnterError::NotIn(format!("{}: no SSH connection to {}: {detail}", self.machine(), self.address()))
     }
 
     pub(super) fn check_host_key(&self) -> Result<(), EnterError> {
@@ -91,7 +89,7 @@ impl SshDestination {
         let digest = given.strip_prefix("SHA256:").and_then(|text| STANDARD_NO_PAD.decode(text).ok());
         match digest.is_some_and(|digest| digest.len() == 32) {
             true => Ok(()),
-            false => Err(EnterError::HostKeyOption { given: given.clone() }),
+            false => Err(EnterError::HostKeyOption(given.clone())),
         }
     }
 

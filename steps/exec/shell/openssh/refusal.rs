@@ -42,29 +42,16 @@ const MOST_JUMPS: usize = 16;
 #[derive(Debug, thiserror::Error)]
 pub enum EnterError {
     #[error(
-        "--host-key {given} is not a fingerprint: give SHA256: and 43 characters, as `ssh-keygen -lf \
+        "--host-key {0} is not a fingerprint: give SHA256: and 43 characters, as `ssh-keygen -lf \
          /etc/ssh/ssh_host_ed25519_key.pub` prints them on the machine, for example \
          --host-key SHA256:uNiVztksCsDhcc0u9e8BrBxwWjL8ttRTWFAuQwHd8mU"
     )]
-    HostKeyOption { given: String },
+    HostKeyOption(String),
     /// `ssh` cannot read its configuration.
-    #[error("{host}: {detail}")]
-    Config { host: String, detail: String },
-    /// There is no answer, or not from an SSH server.
-    #[error("{machine}: no SSH connection to {address}: {detail}")]
-    NoConnection { machine: String, address: String, detail: String },
-    /// Its host key is unknown, or differs from the known or given one.
-    #[error("{machine}: {detail}")]
-    HostKey { machine: String, detail: String },
-    /// It rejects all keys that were offered.
-    #[error("{machine}: {address} does not let user {user} in: {detail}")]
-    Refused { machine: String, address: String, user: String, detail: String },
-    /// It accepts the login but runs no commands.
-    #[error(
-        "{machine}: no command runs there for user {user}: instead it printed {instead}; give the user a login shell \
-         (`chsh`), or its key no forced command"
-    )]
-    NoShell { machine: String, user: String, instead: String },
+    #[error("{0}")]
+    Config(String),
+    #[error("{0}")]
+    NotIn(String),
 }
 
 /// What `ssh -v` printed, and how long it was waited for if it did not end by itself.
@@ -114,7 +101,7 @@ fn reached(log: &str) -> bool {
 pub(super) fn explain(to: &SshDestination, failure: &LoginFailure) -> EnterError {
     let (log, words) = (failure.log.as_str(), words(&failure.log));
     if log.to_lowercase().contains("bad configuration option") {
-        return EnterError::Config { host: to.host.clone(), detail: words };
+        return EnterError::Config(format!("{}: {words}", to.host));
     }
     if let Some(waited) = failure.waited {
         let seconds = waited.as_secs();
@@ -129,11 +116,11 @@ pub(super) fn explain(to: &SshDestination, failure: &LoginFailure) -> EnterError
     if let Some((address, user)) = asked {
         let machine = to.machine();
         if log.contains("Host key verification failed") {
-            return EnterError::HostKey { machine, detail: unaccepted(to, log, address) };
+            return EnterError::NotIn(format!("{machine}: {}", unaccepted(to, log, address)));
         }
         if log.contains("Permission denied (") || log.contains("Too many authentication failures") {
-            let (address, user) = (address.to_owned(), user.trim_end_matches('\'').to_owned());
-            return EnterError::Refused { machine, address, user, detail: not_let_in(to, log, &words) };
+            let (user, why) = (user.trim_end_matches('\''), not_let_in(to, log, &words));
+            return EnterError::NotIn(format!("{machine}: {address} does not let user {user} in: {why}"));
         }
     }
     let hint = hint(log, &words).map_or_else(String::new, |hint| format!("; {hint}"));
@@ -179,12 +166,12 @@ fn unaccepted(to: &SshDestination, log: &str, address: &str) -> String {
 /// Explains that the machine showed other host keys than the one with the given fingerprint.
 pub(super) fn other_host_key(to: &SshDestination, given: &str, shown: &[String]) -> EnterError {
     let shown = if shown.is_empty() { "no key of a usual kind".to_owned() } else { shown.join(" and ") };
-    let detail = format!(
-        "{} shows {shown}, but --host-key names {given}: it may not be that machine, and nothing was sent to it; \
+    EnterError::NotIn(format!(
+        "{}: {} shows {shown}, but --host-key names {given}: it may not be that machine, and nothing was sent to it; \
          compare with what `ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub` prints on the machine",
+        to.machine(),
         to.address()
-    );
-    EnterError::HostKey { machine: to.machine(), detail }
+    ))
 }
 
 fn not_let_in(to: &SshDestination, log: &str, words: &str) -> String {
