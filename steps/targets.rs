@@ -90,8 +90,7 @@ pub enum LocalMachines {
 }
 
 impl LocalMachines {
-    /// Prepares machines of a definition: system containers, or else VMs of an architecture, as for controls of machines
-    /// elsewhere.
+    /// Prepares system containers, or else VMs of an architecture, as for controls of machines elsewhere.
     pub async fn of(
         kind: MachineKind,
         definition: &Definition,
@@ -199,8 +198,7 @@ mod tests {
     use crate::base::platform::TargetSpec;
     use crate::exec::shell::NoopObserver;
 
-    /// Returns a run's context for a test, with its cleanup journal and evidence in a folder that stays until the
-    /// process ends.
+    /// Returns a run's context, with its cleanup journal and evidence in a folder that stays until the process ends.
     pub(super) fn context() -> Context {
         static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

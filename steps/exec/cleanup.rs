@@ -40,8 +40,7 @@ pub enum Resource {
     Cgroup {
         path: PathBuf,
     },
-    /// Every resource with a run's tag in an AWS region, or at a stand-in for AWS. Only code with access to AWS can list
-    /// and remove them.
+    /// Every resource with a run's tag in an AWS region, or at a stand-in: only code with access to AWS sees them.
     Cloud {
         run: String,
         region: String,
@@ -153,8 +152,7 @@ impl CleanupJournal {
         Ok(())
     }
 
-    /// Removes all resources, newest first, and the journal itself if nothing is left. Returns why the others could not
-    /// be removed; they stay in the journal.
+    /// Removes all resources, newest first, then the journal. Returns why others were not removed; they stay in it.
     pub fn close(&self) -> Vec<String> {
         let mut open = lock(&self.open);
         let released = release_all(std::mem::take(&mut open.1));

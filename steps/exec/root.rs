@@ -25,8 +25,7 @@ pub fn command(argv: &[&str]) -> Command {
     command
 }
 
-/// Makes sure that commands can run as root until this process ends; on a terminal, sudo may ask for a password.
-/// `why` is a sentence that says what root is needed for.
+/// Makes sure that commands can run as root from now on; sudo may ask for a password on a terminal, and says `why`.
 pub fn obtain(why: &str, progress: &Progress) -> anyhow::Result<()> {
     let tried = command(&["true"]).output().with_context(|| format!("{why} sudo cannot be run"))?;
     if tried.status.success() {

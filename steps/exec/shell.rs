@@ -26,8 +26,7 @@ use crate::exec::command::{Command, Output, Status, quote};
 
 /// The output limit of a command for each stream, in bytes: more than any command here prints.
 const OUTPUT_LIMIT: usize = 64 * 1024 * 1024;
-/// How many commands run over a connection at once: below sshd's default limit (`MaxSessions 10`), so that none is
-/// refused.
+/// How many commands run over a connection at once: fewer than sshd's default limit (`MaxSessions 10`).
 const SESSIONS: usize = 8;
 
 #[derive(Debug, Default)]
@@ -149,8 +148,7 @@ impl Shell {
         &self.variables
     }
 
-    /// Forwards a port of a machine's loopback to `port` of this host's loopback, and returns the machine's port. On this
-    /// host it is `port` itself.
+    /// Forwards a port of a machine's loopback to `port` of this host's, and returns it; on this host it is `port`.
     pub async fn forward_back(&self, port: u16) -> Result<u16, ShellError> {
         match &self.executor {
             Executor::OpenSsh(openssh) => openssh.forward_back(port).await,
@@ -170,8 +168,7 @@ impl Shell {
         &self.machine
     }
 
-    /// Runs a command to its end, whatever its exit status.
-    /// Only what keeps it from ending is an error; a nonzero exit status is not.
+    /// Runs a command to its end; a nonzero exit status is not an error.
     pub async fn run(&self, command: &Command) -> Result<Output, ShellError> {
         let with_variables;
         let command = match self.variables.is_empty() {

@@ -40,8 +40,7 @@ pub async fn choose(context: &Context, qemu: &Qemu, image: &DiskImage, arch: Arc
     }
 }
 
-/// Checks whether guests start on a KVM that can be opened, and keeps the result for as long as it is valid. The error
-/// is the reason.
+/// Checks whether guests start on KVM, and keeps the result for as long as it is valid. The error is the reason.
 pub async fn try_kvm(context: &Context, qemu: &Qemu, image: &DiskImage, arch: Arch, work: &Path) -> Result<(), String> {
     let kept = context.settings.cache.join("kvm.json");
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();

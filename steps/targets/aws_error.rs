@@ -79,11 +79,7 @@ impl AwsError {
     }
 }
 
-/// Awaits a call of an SDK, and explains its error; `action` is the call as IAM writes it.
-///
-/// ```text
-/// explained("ec2:RunInstances", client.run_instances().send()).await?
-/// ```
+/// Awaits a call of an SDK, and explains its error; `action` is the call as IAM writes it: `ec2:RunInstances`.
 pub async fn explained<T, E, R>(
     action: &str,
     call: impl Future<Output = Result<T, SdkError<E, R>>>,

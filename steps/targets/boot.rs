@@ -25,8 +25,7 @@ const BOOT_LIMIT: Duration = Duration::from_secs(480);
 /// When to start trying SSH even if the console shows no SSH server.
 const KNOCK: Duration = Duration::from_secs(90);
 const PAUSE: Duration = Duration::from_millis(200);
-/// A clock that is off by more seconds than this gets set; one that was read from a battery-backed clock is off by up
-/// to 1 s.
+/// A clock that is off by more seconds gets set; one that was read from a battery-backed clock is off by up to 1 s.
 const SKEW: f64 = 1.5;
 /// How many lines of the console an error shows.
 const LINES: usize = 10;

@@ -55,8 +55,7 @@ impl Key {
     }
 }
 
-/// Returns the kept images that no definition of the project needs on any architecture, and the snapshots of their
-/// machines.
+/// Returns the kept images that no definition needs on any architecture, and the snapshots of their machines.
 pub fn unneeded(root: &Path, cache: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut needed = BTreeSet::new();
     for definition in Definition::all(root)? {

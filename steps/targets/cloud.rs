@@ -64,8 +64,7 @@ pub trait Cloud: Debug + Send + Sync {
     /// Lists what is left when a key pair was not removed, by making one first; then removes it.
     fn left_with_a_key_pair(&self) -> AwsFuture<'_, Vec<String>>;
 
-    /// Removes everything of the run, including its repository, and then the entry in the cleanup journal. Does nothing
-    /// if that has succeeded before.
+    /// Removes everything of the run and the entry in the cleanup journal, unless that was done before.
     fn close(&self) -> AwsFuture<'_, ()>;
 }
 
@@ -80,8 +79,7 @@ pub trait PublicRegistry: Send + Sync {
     /// Creates the repository of a run, with the tags by which anyone finds it once it has expired.
     fn create<'a>(&'a self, run: &'a str, expires: Timestamp) -> AwsFuture<'a, Repository, NotMade>;
 
-    /// Returns the repository of a run, and creates it unless it exists: the answer to an earlier request may have been
-    /// lost.
+    /// Returns the repository of a run, and creates it unless it exists: an earlier answer may have been lost.
     fn have<'a>(&'a self, run: &'a str, expires: Timestamp) -> AwsFuture<'a, Repository, NotMade>;
 
     /// Returns the API's answer about a repository: its address, or the error code if it does not exist.

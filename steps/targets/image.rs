@@ -59,8 +59,7 @@ fn hooks(definition: &Definition) -> [PathBuf; 2] {
 }
 
 impl DiskImage {
-    /// Computes the hash of all inputs of an image. Memory and CPUs are not among them: they belong to the machine
-    /// alone.
+    /// Computes the hash of all inputs of an image; memory and CPUs belong to the machine alone.
     pub fn key(definition: &Definition, arch: Arch) -> anyhow::Result<String> {
         let mut key = cache::Key::default();
         key.add("recipe", RECIPE.as_bytes());
@@ -91,8 +90,7 @@ impl DiskImage {
         (disk.is_file() && kernel.is_file() && initrd.is_file()).then_some(DiskImage { disk, kernel, initrd, manifest })
     }
 
-    /// Returns the image of a definition: the kept one, or a new one. A lock keeps two runs from making the same one
-    /// twice.
+    /// Returns the image of a definition: the kept one, or a new one, which a lock keeps two runs from making twice.
     pub async fn provide(definition: &Definition, arch: Arch, context: &Context) -> anyhow::Result<DiskImage> {
         let key = DiskImage::key(definition, arch)?;
         let machines = folder(&context.settings.cache);
@@ -274,8 +272,7 @@ pub fn check_host(arch: Arch, cache: &Path) -> anyhow::Result<Namespace> {
     Ok(namespace)
 }
 
-/// Returns the namespace that gives an unprivileged user enough user ids for an image: `podman unshare`, after trying
-/// it. Empty for root.
+/// Returns what gives an unprivileged user enough user ids for an image: `podman unshare`, tried; empty for root.
 fn namespace(remedy: &str) -> anyhow::Result<Namespace> {
     if rustix::process::geteuid().is_root() {
         return Ok(Namespace(Vec::new()));

@@ -49,8 +49,7 @@ pub fn make(machine: &str, folder: &Path) -> anyhow::Result<Login> {
     Ok(login)
 }
 
-/// Copies the keys of the machine whose folder is `from`, for a machine that is restored from it under another name.
-/// Returns the login.
+/// Copies the keys of the machine in `from`, for one that is restored from it under another name.
 pub fn again(machine: &str, from: &Path, folder: &Path) -> anyhow::Result<Login> {
     let read = |name: &str| {
         let path = from.join(name);

@@ -138,21 +138,18 @@ impl Machine {
         anyhow::anyhow!("machine {} is gone: {reason}", self.name)
     }
 
-    /// Completes when the machine's process has ended, with an error that says so. For other machines it never does:
-    /// callers check those themselves.
+    /// Completes with an error when the machine's process has ended; for machines that have none, never.
     pub async fn gone(&self) -> anyhow::Error {
         let Some((child, work, program)) = self.body.process() else { return std::future::pending().await };
         self.is_gone(work.ended(program, child.wait().await))
     }
 
-    /// Returns which processes have run out of memory so far, according to the kernel's messages on the console; `None`
-    /// if none did.
+    /// Returns which processes have run out of memory so far, according to the kernel's messages on the console.
     pub fn shortage(&self) -> Option<String> {
         console::shortage(&console::read(&self.console))
     }
 
-    /// Saves the system's journal beside the evidence and returns its path. On a remote machine, saves only the journal
-    /// of the run's own units.
+    /// Saves the system's journal, or on a remote machine that of the run's own units, and returns its path.
     pub async fn save_journal(&self) -> anyhow::Result<PathBuf> {
         let mut journal = self.body.journal();
         if let Some(since) = self.since.filter(|_| self.name != MAIN) {
@@ -204,8 +201,7 @@ impl Machine {
         self.body.command_line()
     }
 
-    /// Ends it at once, without notice to the guest, and removes all it was made of; a remote machine is restored. Its
-    /// evidence stays.
+    /// Ends it at once and removes all it was made of; a remote machine is restored. Its evidence stays.
     pub async fn shut_down(&self) {
         self.over.store(true, Ordering::Release);
         self.body.shut_down().await;
@@ -292,8 +288,7 @@ pub fn run_folder_path(run: &str) -> PathBuf {
     PathBuf::from(format!("/tmp/assay-{run}"))
 }
 
-/// Returns a run's folder, which only its owner may read, and makes it unless that was done before. It is removed with
-/// the run.
+/// Returns a run's folder, which only its owner may read and which goes with the run; makes it if necessary.
 pub fn run_folder(cleanup: &CleanupJournal, run: &str) -> anyhow::Result<PathBuf> {
     let folder = run_folder_path(run);
     if !folder.exists() {

@@ -27,8 +27,7 @@ pub enum Accelerator {
 }
 
 impl Accelerator {
-    /// Reads what runs the instructions of a remote machine, as the machine sees it: QEMU without an accelerator
-    /// identifies itself.
+    /// Reads how a remote machine sees its CPU: QEMU without an accelerator identifies itself.
     pub async fn of(shell: &Shell) -> Result<Accelerator, ShellError> {
         let text = shell.run(&Command::new("systemd-detect-virt").arg("--vm")).await?.text();
         Ok(match text.trim() {
@@ -137,8 +136,7 @@ fn words(line: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
 }
 
-/// Parses the features that a container runtime was built with: the line of its `--version` on which every word begins
-/// with a plus sign.
+/// Parses what a container runtime was built with: the line of `--version` on which words begin with a plus sign.
 pub fn runtime_features(text: &str) -> Vec<String> {
     words(text.lines().find(|line| line.starts_with('+')).unwrap_or_default())
 }

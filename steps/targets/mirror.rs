@@ -28,8 +28,7 @@ pub fn mirror_address(settings: &Settings) -> String {
     printed.ok().and_then(|printed| host_mirror(&printed)).unwrap_or_else(|| DEBIAN.to_owned())
 }
 
-/// Downloads the distribution's release file into a folder with apt's own helper, so that the host's proxies and other
-/// settings apply. Returns the mirror's address.
+/// Downloads a release file with apt's own helper, so that the host's proxies apply. Returns the mirror's address.
 pub async fn reach_mirror(
     shell: &Shell,
     settings: &Settings,

@@ -159,8 +159,7 @@ impl Preflight {
         self.init().is_ok() && self.manager().is_ok() && self.generator().is_ok()
     }
 
-    /// Returns all checks, met or not, in the order in which a run needs them. Those that only units need are mandatory
-    /// if the run needs `units`.
+    /// Returns all checks in the order of need; those that only units need are mandatory if the run needs `units`.
     pub fn checks(&self, units: bool) -> Vec<PreflightCheck> {
         let check = PreflightCheck::of;
         let podman = self.facts.podman.is_none().then_some("podman");

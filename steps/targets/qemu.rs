@@ -68,8 +68,7 @@ pub fn program(arch: Arch) -> String {
 }
 
 impl Memory {
-    /// Returns QEMU's option for this memory, with its size in MiB. A frozen file is mapped privately: what a machine
-    /// changes stays its own.
+    /// Returns QEMU's option for this memory in MiB. A frozen file is mapped privately: changes stay a machine's own.
     fn object(&self, size: u64) -> Option<String> {
         let (file, sharing) = match self {
             Memory::Anonymous => return None,
@@ -104,8 +103,7 @@ impl Qemu {
         Ok(())
     }
 
-    /// Returns a command that starts a machine with only our type of network card, and ends before its first
-    /// instruction.
+    /// Returns a command that starts a machine with our network card, and ends before its first instruction.
     pub fn bare(&self, arch: Arch) -> Command {
         let machine = match arch {
             Arch::Amd64 => "q35",

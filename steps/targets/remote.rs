@@ -72,8 +72,7 @@ impl RemoteAccess {
         }
     }
 
-    /// Returns the checks for a run there. Over SSH they include units, which such a machine is used for; on this host,
-    /// units are optional.
+    /// Returns the checks for a run there. Over SSH, units are needed; on this host they are optional.
     pub fn checks(&self, preflight: &Preflight) -> Vec<PreflightCheck> {
         preflight.checks(self.target != TargetSpec::Podman)
     }

@@ -45,8 +45,7 @@ const BESIDE: u64 = 200 << 20;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct SnapshotManifest {
     pub(super) key: String,
-    /// The type of machine, its architecture, the hash of its image, and its preparation: one snapshot is kept for each
-    /// such kind.
+    /// The machine, its architecture, its image, and its preparation: one snapshot is kept for each such kind.
     kind: String,
     frozen: String,
     pub(super) facts: MachineInfo,
@@ -99,8 +98,7 @@ impl Snapshot {
         Snapshot::kept_or_made(vm, &key, &kind, boot).await
     }
 
-    /// Returns the snapshot of a restored machine after a preparation: the kept one if it is intact, otherwise a new
-    /// one.
+    /// Returns the snapshot of a restored machine after a preparation: the kept one if intact, otherwise a new one.
     pub(super) async fn prepared(
         vm: &Vm,
         from: &Snapshot,
@@ -224,8 +222,7 @@ fn before(vm: &Vm) -> anyhow::Result<String> {
     fs::read_to_string(&script).with_context(|| format!("{} cannot be read", script.display()))
 }
 
-/// Computes the hash of everything that a prepared machine depends on: the snapshot it was restored from, and the
-/// preparation.
+/// Computes the hash of what a prepared machine depends on: the snapshot it was restored from, and the preparation.
 fn key_of_prepared(from: &SnapshotManifest, preparation: &Preparation<'_>) -> String {
     let mut key = cache::Key::default();
     key.add("from", from.key.as_bytes());
@@ -265,8 +262,7 @@ async fn keep(vm: &Vm, machine: Machine, known: (&str, &str), part: &Path) -> an
     fs::write(part.join(Snapshot::MANIFEST), text).context("the manifest cannot be written")
 }
 
-/// Waits until a machine is idle. Otherwise any work still pending when it is frozen would be repeated in every
-/// restored machine.
+/// Waits until a machine is idle: work still pending when it is frozen would be repeated in every restored one.
 async fn come_to_rest(qemu: &Child) -> anyhow::Result<()> {
     let mut before = None;
     let rest = poll::until("a machine at rest", REST, SECOND, async || {

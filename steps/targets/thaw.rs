@@ -22,8 +22,7 @@ use crate::base::procfs;
 use crate::exec::command::Command;
 use crate::exec::shell::{Login, Shell};
 
-/// Time limit for a restore. It takes two seconds on an idle host, but took more than a minute on a busy one, and an
-/// intact snapshot must not be discarded for that.
+/// Time limit of a restore: it took over a minute on a busy host, and an intact snapshot must not be discarded.
 const LIMIT: Duration = Duration::from_secs(180);
 const PAUSE: Duration = Duration::from_millis(5);
 

@@ -32,8 +32,7 @@ impl Module {
         Bytes(self.bytes.len() as u64)
     }
 
-    /// Returns the namespaces that it imports from, such as `wasi_snapshot_preview1`, and its exports with their kinds:
-    /// `function`, `memory`, `table`, `global` or `tag`.
+    /// Returns the namespaces that it imports from (`wasi_snapshot_preview1`), and its exports with their kinds.
     pub fn interface(&self) -> anyhow::Result<(BTreeSet<String>, BTreeMap<String, &'static str>)> {
         let path = self.path.display();
         ensure!(

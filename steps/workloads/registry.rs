@@ -122,8 +122,7 @@ async fn anonymously<T>(
     .await
 }
 
-/// Retries with growing pauses if a registry limits the rate of requests: ECR Public allows one a second without
-/// credentials.
+/// Retries where a registry limits the rate of requests: ECR Public allows one a second without credentials.
 async fn patiently<T>(ask: impl AsyncFn() -> Result<T, Denial>) -> Result<T, Denial> {
     for pause in PAUSES {
         match ask().await {

@@ -185,8 +185,7 @@ impl OpenSsh {
         master.forward(port, local).await.map(|_| ()).map_err(|error| self.no_forward(local, detail(error)))
     }
 
-    /// Forwards a port of the machine's loopback to a port of this host's loopback, and returns the machine's port.
-    /// After a reconnect, the same port is forwarded again.
+    /// Forwards a port of the machine's loopback to `local` here, also after a reconnect, and returns it.
     pub async fn forward_back(&self, local: u16) -> Result<u16, ShellError> {
         let master = Arc::clone(&self.connection.lock().await.master);
         let mut port = master.forward(0, local).await;

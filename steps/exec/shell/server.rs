@@ -39,8 +39,7 @@ impl Server {
         Server::listen(0, host, user_key.public_key().clone(), answer).await
     }
 
-    /// Listens on a given port with a given host key, and accepts a given user's key: the private and the public key in
-    /// OpenSSH's format.
+    /// Listens on a given port with a given host key, and accepts a given user's key; both in OpenSSH's format.
     pub async fn start_as(port: u16, host_key: &str, user_key: &str, answer: Answer) -> anyhow::Result<Server> {
         let host = PrivateKey::from_openssh(host_key).context("the host key is none")?;
         let user = PublicKey::from_openssh(user_key).context("the user's key is none")?;

@@ -101,8 +101,7 @@ pub fn old_keys(private: &str, public: &str) -> anyhow::Result<(PrivateKey, Publ
     Ok((PrivateKey::from_openssh(private)?, PublicKey::from_openssh(public)?))
 }
 
-/// Returns the preferred algorithms. On loopback, leaves out the post-quantum key exchange: the traffic never leaves
-/// this host, and it is slow on an emulated CPU.
+/// Leaves out the post-quantum key exchange on loopback: nothing leaves this host, and emulated CPUs are slow.
 fn preferred(address: &str) -> Preferred {
     let usual = Preferred::DEFAULT;
     if !address.starts_with("127.0.0.1:") {

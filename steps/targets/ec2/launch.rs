@@ -248,8 +248,7 @@ impl Launch<'_> {
     }
 }
 
-/// Waits until an instance runs, with the SDK's own waiter. Returns its public address, and the image that it was started
-/// from.
+/// Waits until an instance runs. Returns its public address, and the image that it was started from.
 pub(super) async fn running(client: &Client, id: &str, limit: Duration) -> anyhow::Result<(Option<String>, String)> {
     let waited = client.wait_until_instance_running().instance_ids(id).wait(limit).await;
     let seen = explained("ec2:DescribeInstances", client.describe_instances().instance_ids(id).send()).await?;

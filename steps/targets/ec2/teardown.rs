@@ -33,8 +33,7 @@ impl Pauses {
     }
 }
 
-/// Removes everything that carries a run's tag, and the instances known by their ids, and waits until it is gone. There
-/// may be nothing to remove, and it may be called again.
+/// Removes everything that carries a run's tag, and the instances known by their ids; may be called again.
 pub async fn teardown(
     client: &Client,
     run: &str,
@@ -128,8 +127,7 @@ impl<'a> Removal<'a> {
         (there, unseen)
     }
 
-    /// Asks AWS to remove resources, and returns whether one of them had not been seen before. What an instance still
-    /// uses is refused, and tried again in the next round.
+    /// Asks AWS to remove resources, and returns whether one of them is new. What is refused is tried again later.
     async fn remove(&mut self, there: &[AwsResource]) -> bool {
         let before = self.seen.len();
         for resource in there {

@@ -138,8 +138,7 @@ struct Played {
     asked: Receiver<String>,
 }
 
-/// Runs a fake machine at a port from the time the server has an order, for as long as the value is held. It shows the
-/// host key that it was given, or another.
+/// Runs a fake machine at a port once the server has an order. It shows the host key that it was given, or another.
 fn machine(cloud: &FakeServer, port: u16, host_key: Option<String>) -> Played {
     let deadline = Instant::now() + Duration::from_secs(120);
     let instance = loop {
@@ -172,8 +171,7 @@ fn machine(cloud: &FakeServer, port: u16, host_key: Option<String>) -> Played {
     Played { runtime, asked }
 }
 
-/// Places an order, runs a machine that answers as ordered, asserts that nothing is left, and returns the outcome and the
-/// run.
+/// Places an order, runs a machine that answers, asserts that nothing is left; returns the outcome and the run.
 fn ordered(cloud: &FakeServer, then: Then, host_key: Option<String>, spot_in: Option<String>) -> (String, String) {
     let port = free_port();
     let ordering = Ordering::start(cloud, port, then, spot_in, |command| command);

@@ -249,8 +249,7 @@ impl RemoteMachine {
         self.before = listing(&self.machine).await;
     }
 
-    /// Runs the suite there as the machine's user, on a target that is the machine itself or is made there, and returns its
-    /// output.
+    /// Runs the suite there as its user, on a target that is the machine itself or is made there; returns its output.
     pub async fn run_inside(&self, target: &str, arguments: &str) -> String {
         self.type_there(&inside::line(target, arguments)).await
     }

@@ -151,8 +151,7 @@ impl LocalRegistry {
     }
 }
 
-/// Sums up the bytes that a registry's log of accesses, in Apache's combined format, says that it has served of a
-/// repository, and returns these lines.
+/// Sums up what a registry's log, in Apache's combined format, says that it has served of a repository.
 fn served(log: &str, repository: &str) -> (u64, Vec<String>) {
     let of_it = format!("\"GET /v2/{repository}/");
     let size =
@@ -171,8 +170,7 @@ pub fn trial(run: &str) -> String {
     format!("assay-{run}-trial")
 }
 
-/// Tries how this host can run containers: with its own configuration, or with runc. Returns the configuration to use,
-/// if it is not the host's own.
+/// Tries how this host runs containers: with its own configuration (`None`), or with the returned one, by runc.
 pub async fn runtime(build_dir: &BuildDir, image: &str, folder: &Path) -> anyhow::Result<Option<PathBuf>> {
     let trial = ["run", "--rm", "--replace", "--name", &trial(&build_dir.run)];
     let version = ["--network", "host", "--pull", "never", image, "--version"];
@@ -271,8 +269,7 @@ async fn start_on_a_free_port(
     bail!("the registry found no free port for {name} access: {last}")
 }
 
-/// Waits until the registry answers as expected. Returns its container's error if that ended because the port was in
-/// use.
+/// Waits until the registry answers as expected; returns its error if it ended because the port was in use.
 async fn answers(
     build_dir: &BuildDir,
     host: &str,

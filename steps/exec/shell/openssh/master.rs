@@ -62,8 +62,7 @@ impl Master {
         Err(refusal::other_host_key(to, pinned, &shown))
     }
 
-    /// Starts `ssh` and waits until it is logged in. With a pin, accepts only the host key with that fingerprint, of
-    /// that kind.
+    /// Starts `ssh` and waits until it is logged in; a pin is the only host key's fingerprint and kind to accept.
     async fn start(to: &SshDestination, pin: Option<(&str, &str)>) -> Result<Master, LoginFailure> {
         let master = Master::spawn(to, pin);
         let master = master.map_err(|error| LoginFailure { log: format!("{error:#}\n"), waited: None })?;
