@@ -87,8 +87,8 @@ async fn ask(
     let (outcome, others) = match tokio::time::timeout(LIMIT, answer).await {
         Ok(Ok(found)) => (Ok(found), true),
         Ok(Err(error)) => {
-            let failure = preflight.failure(&error);
-            (Err(Problem { remedy: failure.remedy, ..Problem::missing(failure.found) }), failure.only_here)
+            let (found, remedy, only_here) = preflight.failure(&error);
+            (Err(Problem { remedy, ..Problem::missing(found) }), only_here)
         }
         Err(_) => (Err(Problem::late(LIMIT)), false),
     };

@@ -1,6 +1,5 @@
 //! Creates EC2 instances and everything they need, and removes all of it at the end of the run.
 
-mod caller;
 pub mod gc;
 mod instance;
 mod launch;
@@ -11,8 +10,8 @@ pub mod teardown;
 mod user_data;
 
 use std::net::Ipv4Addr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -32,8 +31,11 @@ use super::machine::{Machine, MachineDir, evidence_file, log_in};
 use super::{Context, keys};
 use crate::base::instance_spec::InstanceSpec;
 use crate::base::lock::lock;
+use crate::base::settings::Settings;
+use crate::base::{commands, programs};
 use crate::exec::cleanup::Resource;
-use crate::exec::shell::{Login, Shell};
+use crate::exec::command::Command;
+use crate::exec::shell::{CommandObserver, Login, Shell};
 use crate::targets::cloud::{Ami, AwsFuture, Cloud, PublicRegistry, Used};
 use crate::targets::ecr::Ecr;
 use crate::targets::machine_info::{Accelerator, MachineInfo};
@@ -43,6 +45,7 @@ use crate::targets::tags;
 const GRACE: Duration = Duration::from_secs(15 * 60);
 /// How often to try the SSH server of a new instance.
 const PAUSE: Duration = Duration::from_secs(2);
+const CHECK: &str = "https://checkip.amazonaws.com";
 
 /// How long to wait for EC2.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +86,21 @@ pub async fn configuration(patience: Patience, region: Option<&str>, fake_aws: O
     loader.load().await
 }
 
+/// Returns the only address to admit: the one that is set, or the one that AWS sees.
+async fn caller(settings: &Settings, observer: Arc<dyn CommandObserver>) -> anyhow::Result<Ipv4Addr> {
+    if let Some(set) = &settings.caller {
+        return set.parse().with_context(|| format!("ASSAY_EC2_CALLER: \"{set}\" is not an IPv4 address"));
+    }
+    if settings.fake_aws.ssh.is_some() {
+        return Ok(Ipv4Addr::LOCALHOST);
+    }
+    let curl = Command::new(programs::need("curl", &commands::setup("ec2"))?).args(["-fsS", "--max-time", "12", CHECK]);
+    let answer = Shell::local(observer).read(&curl).await;
+    let answer = answer
+        .context("this host's address, which alone is to be let in, is not known, for ASSAY_EC2_CALLER is not set")?;
+    answer.trim().parse().with_context(|| format!("{CHECK} says \"{}\": set ASSAY_EC2_CALLER", answer.trim()))
+}
+
 #[derive(Debug)]
 pub struct Ec2 {
     client: Client,
@@ -116,7 +134,7 @@ impl Ec2 {
         let newest = &images[0];
         context.progress.note(format!("ec2: {} in {region}: {} of {}", order.instance_type, newest.id, newest.created));
         let places = launch::places(&client, &order).await?;
-        let caller = caller::address(&context.settings, context.observer.clone()).await?;
+        let caller = caller(&context.settings, context.observer.clone()).await?;
         let resource = Resource::Cloud {
             run: context.run.clone(),
             region: region.clone(),

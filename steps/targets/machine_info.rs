@@ -44,12 +44,7 @@ impl Accelerator {
 
 impl fmt::Display for Accelerator {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Accelerator::Kvm => "kvm",
-            Accelerator::Nspawn => "nspawn",
-            Accelerator::Tcg => "tcg",
-            Accelerator::None => "none",
-        })
+        out.write_str(&format!("{self:?}").to_lowercase())
     }
 }
 

@@ -13,7 +13,7 @@ use super::teardown::{Pauses, Removal};
 use super::{Patience, configuration};
 use crate::base::progress::Progress;
 use crate::base::settings::{FakeAws, Settings};
-use crate::exec::cleanup::{Resource, leftovers, live_runs, mark_stale_gone};
+use crate::exec::cleanup::{Removed, Resource, leftovers, live_runs, mark_stale_gone};
 use crate::targets::aws_error::AwsError;
 use crate::targets::cloud::PublicRegistry as _;
 use crate::targets::ecr::REGION as PUBLIC;
@@ -117,12 +117,6 @@ pub struct Leftover {
     pauses: Pauses,
 }
 
-/// What is gone, and what could not be removed and why.
-pub struct RemovedLeftovers {
-    pub removed: Vec<String>,
-    pub errors: Vec<String>,
-}
-
 /// Whether the cleanup journals of finished runs list anything in AWS.
 pub fn may_be_left(journals: &Path) -> anyhow::Result<bool> {
     Ok(leftovers(journals)?.iter().any(|resource| matches!(resource, Resource::Cloud { .. })))
@@ -152,9 +146,8 @@ pub async fn find(
     for resource in left {
         let Resource::Cloud { run, region, endpoint } = &resource else { continue };
         if endpoint.is_none() && fake_aws.is_some() {
-            found
-                .unsolved
-                .push(format!("{resource} is not looked for, for AWS_ENDPOINT_URL names something else: unset it"));
+            let unseen = format!("{resource} is not looked for, for AWS_ENDPOINT_URL names something else: unset it");
+            found.unsolved.push(unseen);
             continue;
         }
         found.rule.over.insert(run.clone());
@@ -216,8 +209,9 @@ impl Leftover {
     }
 
     /// Removes what the rule says, and deletes from this machine's cleanup journals what is gone.
-    pub async fn remove(&self, progress: &Progress) -> RemovedLeftovers {
-        let mut done = RemovedLeftovers { removed: Vec::new(), errors: self.unsolved.clone() };
+    pub async fn remove(&self, progress: &Progress) -> Removed {
+        let mut done = Removed::default();
+        done.errors.extend(self.unsolved.iter().cloned());
         for place in self.places.iter().filter(|place| !place.closed) {
             for repository in &place.repositories {
                 if self.rule.fate(&repository.run, repository.expires).goes() {

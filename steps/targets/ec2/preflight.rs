@@ -33,15 +33,6 @@ pub struct AwsPreflight {
     settings: Settings,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PreflightFailure {
-    pub found: String,
-    /// The remedy, unless `found` names it.
-    pub remedy: Option<String>,
-    /// Whether other checks may still succeed.
-    pub only_here: bool,
-}
-
 impl AwsPreflight {
     /// Loads the SDK's configuration as a run does. Sends no request to EC2 yet.
     pub async fn open(order: &InstanceSpec, settings: &Settings) -> AwsPreflight {
@@ -102,17 +93,15 @@ impl AwsPreflight {
     }
 
     pub async fn address(&self) -> anyhow::Result<String> {
-        Ok(caller::address(&self.settings, Arc::new(NoopObserver)).await?.to_string())
+        Ok(caller(&self.settings, Arc::new(NoopObserver)).await?.to_string())
     }
 
-    pub fn failure(&self, error: &anyhow::Error) -> PreflightFailure {
-        let Some(error) = error.downcast_ref::<AwsError>() else {
-            // The error names the remedy itself.
-            return PreflightFailure { found: format!("{error:#}"), remedy: None, only_here: true };
-        };
+    /// Explains an error, with the remedy unless the error names it, and returns whether other checks may still succeed.
+    pub fn failure(&self, error: &anyhow::Error) -> (String, Option<String>, bool) {
+        let Some(error) = error.downcast_ref::<AwsError>() else { return (format!("{error:#}"), None, true) };
         let unreached = error.class == Class::NoAnswer && error.code.is_none();
         let remedy = if unreached { Some(self.way_there()) } else { error.remedy() };
-        PreflightFailure { found: error.happened.clone(), remedy, only_here: error.of_one_call() }
+        (error.happened.clone(), remedy, error.of_one_call())
     }
 
     fn way_there(&self) -> String {

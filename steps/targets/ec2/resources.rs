@@ -27,29 +27,20 @@ pub enum ResourceKind {
     SecurityGroup,
 }
 
-impl ResourceKind {
-    const ALL: [ResourceKind; 7] = [
-        ResourceKind::SpotRequest,
-        ResourceKind::Instance,
-        ResourceKind::Volume,
-        ResourceKind::NetworkInterface,
-        ResourceKind::Address,
-        ResourceKind::KeyPair,
-        ResourceKind::SecurityGroup,
-    ];
-}
+/// All types with their names.
+const KINDS: [(ResourceKind, &str); 7] = [
+    (ResourceKind::SpotRequest, "spot request"),
+    (ResourceKind::Instance, "instance"),
+    (ResourceKind::Volume, "volume"),
+    (ResourceKind::NetworkInterface, "network interface"),
+    (ResourceKind::Address, "address"),
+    (ResourceKind::KeyPair, "key-pair"),
+    (ResourceKind::SecurityGroup, "security-group"),
+];
 
 impl fmt::Display for ResourceKind {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            ResourceKind::SpotRequest => "spot request",
-            ResourceKind::Instance => "instance",
-            ResourceKind::Volume => "volume",
-            ResourceKind::NetworkInterface => "network interface",
-            ResourceKind::Address => "address",
-            ResourceKind::KeyPair => "key-pair",
-            ResourceKind::SecurityGroup => "security-group",
-        })
+        out.write_str(KINDS[*self as usize].1)
     }
 }
 
@@ -114,7 +105,7 @@ impl fmt::Display for AwsResource {
 /// listed for a while.
 pub async fn list(client: &Client) -> (Vec<AwsResource>, Vec<AwsError>) {
     let (mut resources, mut errors) = (Vec::new(), Vec::new());
-    for kind in ResourceKind::ALL {
+    for (kind, _) in KINDS {
         match list_kind(client, kind).await {
             Ok(found) => resources.extend(found),
             // Every other type would fail in the same way.

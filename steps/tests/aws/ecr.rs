@@ -16,27 +16,15 @@ use serde_json::json;
 
 use super::fake_server::FakeServer;
 
-struct FakeEcr {
-    host: String,
-    server: FakeServer,
+/// Configures the SDK for a different region on purpose: ECR Public exists in only one.
+async fn ecr_of(cloud: &FakeServer) -> Ecr {
+    let configuration = configuration(Patience::default(), Some("eu-west-1"), Some(&cloud.endpoint)).await;
+    Ecr::open(&configuration, &FakeAws { registry: Some(cloud.host().to_owned()), ..FakeAws::default() })
 }
 
-impl FakeEcr {
-    fn start() -> FakeEcr {
-        let server = FakeServer::start();
-        FakeEcr { host: server.endpoint.trim_start_matches("http://").to_owned(), server }
-    }
-
-    /// Configures the SDK for a different region on purpose: ECR Public exists in only one.
-    async fn ecr(&self) -> Ecr {
-        let configuration = configuration(Patience::default(), Some("eu-west-1"), Some(&self.server.endpoint)).await;
-        Ecr::open(&configuration, &FakeAws { registry: Some(self.host.clone()), ..FakeAws::default() })
-    }
-
-    /// Makes the API answer the next request for this action with this error.
-    fn fault(&self, action: &str, kind: &str) {
-        self.server.ecr_faults(&json!({ "faults": { action: [kind] } }));
-    }
+/// Makes the API answer the next request for this action with this error.
+fn fault(cloud: &FakeServer, action: &str, kind: &str) {
+    cloud.ecr_faults(&json!({ "faults": { action: [kind] } }));
 }
 
 /// A build dir with an image in it, and the evidence that records everything.
@@ -72,11 +60,11 @@ fn later() -> Timestamp {
 
 #[tokio::test]
 async fn a_repository_is_made_found_by_its_tags_and_removed_and_no_other_is_touched() {
-    let cloud = FakeEcr::start();
-    let ecr = cloud.ecr().await;
+    let cloud = FakeServer::start();
+    let ecr = ecr_of(&cloud).await;
     assert_eq!(ecr.list().await.unwrap(), []);
-    cloud.server.untagged_repository("assay-of-somebody");
-    cloud.server.untagged_repository("x");
+    cloud.untagged_repository("assay-of-somebody");
+    cloud.untagged_repository("x");
     let mut made = Vec::new();
     for run in ["r1", "r2", "r3"] {
         made.push(ecr.create(run, later()).await.unwrap());
@@ -99,13 +87,13 @@ async fn a_repository_is_made_found_by_its_tags_and_removed_and_no_other_is_touc
 
 #[tokio::test]
 async fn a_taken_name_is_distinguished_and_a_runs_own_repository_is_used_again() {
-    let cloud = FakeEcr::start();
-    let ecr = cloud.ecr().await;
+    let cloud = FakeServer::start();
+    let ecr = ecr_of(&cloud).await;
     let first = ecr.have("r1", later()).await.unwrap();
     let taken = ecr.create("r1", later()).await.unwrap_err();
     assert!(matches!(&taken, NotMade::Taken(text) if text.contains(": RepositoryAlreadyExistsException: ")), "{taken}");
     assert_eq!(ecr.have("r1", later()).await.unwrap(), first, "as after an answer that was lost");
-    cloud.server.untagged_repository("assay-r2");
+    cloud.untagged_repository("assay-r2");
     let taken = ecr.have("r2", later()).await.unwrap_err();
     assert!(matches!(taken, NotMade::Taken(_)), "{taken}");
     let wrong = ecr.create("NO NAME", later()).await.unwrap_err();
@@ -114,11 +102,11 @@ async fn a_taken_name_is_distinguished_and_a_runs_own_repository_is_used_again()
 
 #[tokio::test]
 async fn a_login_pushes_and_anyone_pulls_until_it_is_deleted() {
-    let (cloud, shop) = (FakeEcr::start(), Shop::open("ecr-push").await);
-    let ecr = cloud.ecr().await;
+    let (cloud, shop) = (FakeServer::start(), Shop::open("ecr-push").await);
+    let ecr = ecr_of(&cloud).await;
     let repository = shop.repository(&ecr).await;
-    assert_eq!(ecr.host(), cloud.host);
-    assert_eq!(ecr.host_for_machines(), cloud.host.replace("127.0.0.1", "10.0.2.2"));
+    assert_eq!(ecr.host(), cloud.host());
+    assert_eq!(ecr.host_for_machines(), cloud.host().replace("127.0.0.1", "10.0.2.2"));
     let reference = format!("{}:a", repository.at(ecr.host()));
 
     let refused = registry::push_anonymously(&shop.build_dir, &shop.image, &reference).await.unwrap_err();
@@ -133,7 +121,7 @@ async fn a_login_pushes_and_anyone_pulls_until_it_is_deleted() {
     let pull = registry::pull_anonymously(&shop.build_dir, &reference).await.unwrap();
     assert_eq!((&pull.digest, pull.auth_file.trim()), (&pushed, "{}"));
     assert!(
-        pull.token.starts_with(&format!("no credentials; token from http://{}/token/?", cloud.host)),
+        pull.token.starts_with(&format!("no credentials; token from http://{}/token/?", cloud.host())),
         "{}",
         pull.token
     );
@@ -157,28 +145,28 @@ async fn a_login_pushes_and_anyone_pulls_until_it_is_deleted() {
 
 #[tokio::test]
 async fn too_many_requests_are_waited_for_and_are_never_a_refusal() {
-    let (cloud, shop) = (FakeEcr::start(), Shop::open("ecr-often").await);
-    let ecr = cloud.ecr().await;
+    let (cloud, shop) = (FakeServer::start(), Shop::open("ecr-often").await);
+    let ecr = ecr_of(&cloud).await;
     let reference = format!("{}:a", shop.repository(&ecr).await.at(ecr.host()));
     let password = ecr.login_password().await.unwrap();
     let login = registry::login(&shop.build_dir, ecr.host(), "AWS", &password).await.unwrap();
     let pushed = registry::push(&shop.build_dir, &shop.image, &login, &reference).await.unwrap();
 
-    cloud.server.ecr_faults(&json!({ "too_many": 2 }));
+    cloud.ecr_faults(&json!({ "too_many": 2 }));
     let pull = registry::pull_anonymously(&shop.build_dir, &reference).await.unwrap();
     assert_eq!(pull.digest, pushed);
-    cloud.server.ecr_faults(&json!({ "too_many": 1000 }));
+    cloud.ecr_faults(&json!({ "too_many": 1000 }));
     let error = registry::pull_anonymously(&shop.build_dir, &reference).await.unwrap_err();
     assert!(matches!(&error, Denial::Other(text) if text.contains("too many requests")), "{error}");
 }
 
 #[tokio::test]
 async fn errors_of_the_api_name_the_remedy_and_throttling_is_waited_for() {
-    let cloud = FakeEcr::start();
-    let ecr = cloud.ecr().await;
-    cloud.fault("CreateRepository", "ThrottlingException");
+    let cloud = FakeServer::start();
+    let ecr = ecr_of(&cloud).await;
+    fault(&cloud, "CreateRepository", "ThrottlingException");
     let made = ecr.create("r1", later()).await.unwrap();
-    cloud.fault("DeleteRepository", "AccessDeniedException");
+    fault(&cloud, "DeleteRepository", "AccessDeniedException");
     let error = ecr.remove(&made.name).await.unwrap_err().to_string();
     assert!(error.starts_with("ecr-public:DeleteRepository failed: AccessDeniedException: "), "{error}");
     let remedy = "; the credentials must allow ecr-public:DeleteRepository: see ci/aws/policy.json";

@@ -45,6 +45,11 @@ impl FakeServer {
         FakeServer { child, endpoint: ready["endpoint"].as_str().unwrap().to_owned(), is_plain: !arguments.is_empty() }
     }
 
+    /// Returns its host and port.
+    pub fn host(&self) -> &str {
+        self.endpoint.trim_start_matches("http://")
+    }
+
     /// Sets the coming faults, in the format of `ci/cloud`.
     pub fn faults(&self, faults: &Value) {
         self.ask("POST", "/stand-in/faults", "application/json", &faults.to_string());
@@ -163,7 +168,7 @@ impl FakeServer {
     }
 
     fn ask(&self, method: &str, path: &str, kind: &str, body: &str) -> String {
-        let host = self.endpoint.trim_start_matches("http://");
+        let host = self.host();
         let mut stream = TcpStream::connect(host).unwrap();
         let length = body.len();
         let service = if kind.contains("SpencerFrontendService") { "ecr-public" } else { "ec2" };

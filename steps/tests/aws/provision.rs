@@ -33,7 +33,7 @@ struct Order {
     spot_in: Option<String>,
 }
 
-#[derive(Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
 enum Then {
     /// It runs one command and closes.
     Close,
@@ -236,10 +236,19 @@ fn a_spot_instance_is_ordered_in_the_subnet_that_was_named() {
 }
 
 #[test]
-fn another_host_key_is_rejected_at_once_and_nothing_is_left() {
-    for cloud in FakeServer::both() {
-        let (outcome, _) = ordered(&cloud, Then::Close, Some(new_key("another").unwrap().1), None);
-        assert!(outcome.contains("shows another host key (SHA256:"), "{outcome}");
+fn another_host_key_a_panic_and_a_refused_termination_leave_nothing() {
+    let refused = json!([{ "action": "TerminateInstances", "times": 2, "code": "OperationNotPermitted" }]);
+    let another = new_key("another").unwrap().1;
+    for (faults, then, host_key, expected) in [
+        (&json!([]), Then::Close, Some(&another), "shows another host key (SHA256:"),
+        (&json!([]), Then::Panic, None, "as ordered"),
+        (&refused, Then::Close, None, "ok: "),
+    ] {
+        for cloud in FakeServer::both() {
+            cloud.faults(faults);
+            let (outcome, _) = ordered(&cloud, then, host_key.cloned(), None);
+            assert!(outcome.contains(expected), "{outcome}");
+        }
     }
 }
 
@@ -271,14 +280,6 @@ fn a_machine_that_dies_while_it_is_measured_is_reported_and_removed() {
 }
 
 #[test]
-fn a_panic_leaves_nothing() {
-    for cloud in FakeServer::both() {
-        let (outcome, _) = ordered(&cloud, Then::Panic, None, None);
-        assert!(outcome.contains("as ordered"), "{outcome}");
-    }
-}
-
-#[test]
 fn a_full_zone_is_skipped_and_if_all_are_full_the_error_names_them() {
     for cloud in FakeServer::both() {
         let full =
@@ -306,15 +307,6 @@ fn every_call_throttled_once_goes_through_and_a_lost_answer_makes_no_second_inst
         }
         let asked = cloud.calls().iter().filter(|call| *call == "RunInstances").count();
         assert!(asked >= 2, "the answer was lost, so it was asked again: {asked}");
-    }
-}
-
-#[test]
-fn a_termination_that_is_refused_once_is_tried_again() {
-    for cloud in FakeServer::both() {
-        cloud.faults(&json!([{ "action": "TerminateInstances", "times": 2, "code": "OperationNotPermitted" }]));
-        let (outcome, _) = ordered(&cloud, Then::Close, None, None);
-        assert!(outcome.starts_with("ok: "), "{outcome}");
     }
 }
 
