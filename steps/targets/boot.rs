@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 use super::child::Child;
 use super::console::{self, Stage};
-use super::machine::{Emulated, Machine, MachineDir};
+use super::machine::{Emulated, Machine, MachineDir, QEMU};
 use super::qemu::{Devices, Memory, QMP, port_was_taken};
 use super::vm::{Urgency, Vm};
 use super::{Qmp, cpu_scheduling, keys, remedy};
@@ -73,7 +73,7 @@ pub(super) async fn start(
         let hello =
             poll::until("qemu's greeting", Duration::from_secs(20), Duration::from_millis(10), async || {
                 match (child.ended(), Qmp::connect(&work.folder.join(QMP)).await) {
-                    (Some(status), _) => Err(work.qemu_ended(status)),
+                    (Some(status), _) => Err(work.ended(QEMU, status)),
                     (None, Ok(qmp)) => Ok(Look::Done(qmp)),
                     (None, Err(error)) => Ok(Look::Waiting(format!("{error:#}"))),
                 }
@@ -102,7 +102,7 @@ impl Boot<'_> {
         let mut at_login = false;
         let outcome = tokio::select! {
             outcome = self.follow(&mut at_login) => outcome,
-            status = child.wait() => Err(self.work.qemu_ended(status)),
+            status = child.wait() => Err(self.work.ended(QEMU, status)),
         };
         outcome.map_err(|error| {
             let text = console::read(&self.console);

@@ -22,15 +22,8 @@ pub enum Stage {
 
 impl fmt::Display for Stage {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Stage::Started => "qemu started",
-            Stage::Firmware => "firmware",
-            Stage::Kernel => "kernel",
-            Stage::Initramfs => "initramfs",
-            Stage::Systemd => "systemd",
-            Stage::Ssh => "ssh server",
-            Stage::Login => "login",
-        })
+        let names = ["qemu started", "firmware", "kernel", "initramfs", "systemd", "ssh server", "login"];
+        out.write_str(names[*self as usize])
     }
 }
 

@@ -26,7 +26,7 @@ use crate::targets::machine_info::MachineInfo;
 pub(super) const MAIN: &str = "nano";
 /// The longest path that a socket may have.
 const SOCKET: usize = 100;
-const QEMU: &str = "qemu";
+pub(super) const QEMU: &str = "qemu";
 /// How long QEMU may take to end by itself.
 const GOODBYE: Duration = Duration::from_secs(3);
 
@@ -337,10 +337,6 @@ impl MachineDir {
 
     pub(super) fn log(&self) -> PathBuf {
         self.folder.join("machine.log")
-    }
-
-    pub(super) fn qemu_ended(&self, status: Status) -> anyhow::Error {
-        self.ended(QEMU, status)
     }
 
     /// Returns the error of a program that ended, with the end of its output.

@@ -12,7 +12,7 @@ use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
 use super::boot::{overlay, start};
-use super::machine::{Emulated, Machine, MachineDir, evidence_file, log_in};
+use super::machine::{Emulated, Machine, MachineDir, QEMU, evidence_file, log_in};
 use super::qemu::{ARRIVAL, Devices, Memory};
 use super::snapshot::Snapshot;
 use super::vm::{Urgency, Vm};
@@ -69,7 +69,7 @@ async fn start_from(
     let login = Login { address: format!("127.0.0.1:{port}"), ..login };
     let arrived = tokio::select! {
         arrived = arrive(vm, snapshot, &mut qmp, &login, &work) => arrived,
-        status = child.wait() => Err(work.qemu_ended(status)),
+        status = child.wait() => Err(work.ended(QEMU, status)),
     };
     let key = &snapshot.manifest.key;
     let failed = |error| Emulated::failure(&child, format!("it did not come up from snapshot {key}: {error:#}"));

@@ -25,15 +25,11 @@ const DISTRIBUTION: DebianRelease = DebianRelease::Debian13;
 /// Long enough for qemu-user on a busy host.
 const LIMIT: Duration = Duration::from_secs(45 * 60);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Program {
-    /// The message broker, without changes.
-    Mosquitto,
-    /// Python with its standard library and a program that does what the annex's workload does.
-    Python,
-}
-
-struct Contents {
+/// A program to compare the workload with, and what its image is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Its name in samples and images.
+    pub name: &'static str,
     package: &'static str,
     /// The name and contents of the file that is put at `/`.
     file: Option<(&'static str, &'static str)>,
@@ -41,31 +37,22 @@ struct Contents {
 }
 
 impl Program {
-    pub const ALL: [Program; 2] = [Program::Mosquitto, Program::Python];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Program::Mosquitto => "mosquitto",
-            Program::Python => "python",
-        }
-    }
-
-    fn contents(self) -> Contents {
-        match self {
-            Program::Mosquitto => Contents { package: "mosquitto", file: None, command: &["/usr/sbin/mosquitto"] },
-            Program::Python => Contents {
-                package: "python3",
-                file: Some(("hello.py", HELLO)),
-                command: &["/usr/bin/python3", "/hello.py"],
-            },
-        }
-    }
+    /// The message broker, without changes.
+    pub const MOSQUITTO: Program =
+        Program { name: "mosquitto", package: "mosquitto", file: None, command: &["/usr/sbin/mosquitto"] };
+    /// Python with its standard library and a program that does what the annex's workload does.
+    pub const PYTHON: Program = Program {
+        name: "python",
+        package: "python3",
+        file: Some(("hello.py", HELLO)),
+        command: &["/usr/bin/python3", "/hello.py"],
+    };
+    pub const ALL: [Program; 2] = [Program::MOSQUITTO, Program::PYTHON];
 
     /// Returns the cache key of its image, which changes with everything that goes into it.
     fn key(self, suite: &str, arch: Arch) -> String {
-        let Contents { package, file, command } = self.contents();
-        let file = file.map_or("", |(_, text)| text);
-        let all = [&[MAKE, package, file, suite, arch.debian()], command].concat();
+        let file = self.file.map_or("", |(_, text)| text);
+        let all = [&[MAKE, self.package, file, suite, arch.debian()], self.command].concat();
         sha256(all.join("\0").as_bytes())[..20].to_owned()
     }
 }
@@ -76,7 +63,7 @@ const SCHEME: &str = "debian-package:";
 /// Returns the program of such a reference, or `None` for any other reference.
 pub fn named(reference: &str) -> Option<anyhow::Result<Program>> {
     let name = reference.strip_prefix(SCHEME)?;
-    let known = Program::ALL.into_iter().find(|program| program.name() == name);
+    let known = Program::ALL.into_iter().find(|program| program.name == name);
     let error = || format!("image {reference} cannot be made: there are {SCHEME}mosquitto and {SCHEME}python");
     Some(known.with_context(error))
 }
@@ -107,19 +94,19 @@ pub async fn image(
         let folder = folder(&settings.cache);
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let mirror = mirror_address(settings);
-        progress.note(format!("image of {}: making it from {mirror}, once", program.name()));
+        progress.note(format!("image of {}: making it from {mirror}, once", program.name));
         make(build_dir, program, arch, &mirror, &kept).await.with_context(|| {
             let setup = commands::setup("");
-            format!("image of {} cannot be made from {mirror}: {setup} installs mmdebstrap", program.name())
+            format!("image of {} cannot be made from {mirror}: {setup} installs mmdebstrap", program.name)
         })?;
     }
     let wanted = format!("oci-archive:{}", kept.display());
-    let loaded = ContainerImage::load(build_dir, program.name(), &wanted, arch).await;
-    loaded.with_context(|| format!("image of {} is damaged: remove {}", program.name(), kept.display()))
+    let loaded = ContainerImage::load(build_dir, program.name, &wanted, arch).await;
+    loaded.with_context(|| format!("image of {} is damaged: remove {}", program.name, kept.display()))
 }
 
 async fn make(build_dir: &BuildDir, program: Program, arch: Arch, mirror: &str, kept: &Path) -> anyhow::Result<()> {
-    let Contents { package, file, command } = program.contents();
+    let Program { package, file, command, .. } = program;
     let folder = build_dir.subfolder("slim")?;
     let mut given = PathBuf::new();
     if let Some((name, text)) = file {
@@ -144,19 +131,19 @@ mod tests {
 
     #[test]
     fn a_program_is_found_by_the_name_of_its_image() {
-        assert_eq!(named("debian-package:mosquitto").unwrap().unwrap(), Program::Mosquitto);
-        assert_eq!(named("debian-package:python").unwrap().unwrap(), Program::Python);
+        assert_eq!(named("debian-package:mosquitto").unwrap().unwrap(), Program::MOSQUITTO);
+        assert_eq!(named("debian-package:python").unwrap().unwrap(), Program::PYTHON);
         assert!(named("public.ecr.aws/debian-package:mosquitto").is_none());
     }
 
     #[test]
     fn another_content_is_kept_under_another_key() {
-        let python = Program::Python.key("trixie", Arch::Amd64);
+        let python = Program::PYTHON.key("trixie", Arch::Amd64);
         assert_eq!(python.len(), 20);
-        assert_eq!(python, Program::Python.key("trixie", Arch::Amd64));
-        assert_ne!(python, Program::Mosquitto.key("trixie", Arch::Amd64));
-        assert_ne!(python, Program::Python.key("forky", Arch::Amd64));
-        assert_ne!(python, Program::Python.key("trixie", Arch::Arm64));
+        assert_eq!(python, Program::PYTHON.key("trixie", Arch::Amd64));
+        assert_ne!(python, Program::MOSQUITTO.key("trixie", Arch::Amd64));
+        assert_ne!(python, Program::PYTHON.key("forky", Arch::Amd64));
+        assert_ne!(python, Program::PYTHON.key("trixie", Arch::Arm64));
     }
 
     #[tokio::test]
@@ -165,7 +152,7 @@ mod tests {
         let (cache, mirror) = (build_dir.folder.join("cache"), Some("http://mirror".into()));
         let settings = Settings { cache: cache.clone(), mirror, ..Settings::read().unwrap() };
         let quiet = Progress::to(|_| ());
-        let error = image(&build_dir, &settings, Arch::Amd64, Program::Python, &quiet).await.unwrap_err().to_string();
+        let error = image(&build_dir, &settings, Arch::Amd64, Program::PYTHON, &quiet).await.unwrap_err().to_string();
         assert!(error.starts_with("image of python cannot be made from http://mirror: "), "{error}");
         assert_eq!(fs::read_dir(cache.join("containers")).unwrap().count(), 0);
     }

@@ -46,11 +46,10 @@ impl Resource {
                 anyhow::ensure!(ended.status.success(), "{self} cannot be removed: {}", errors.trim());
                 Ok(true)
             }
-            Resource::RemoteHost { .. } => {
-                anyhow::bail!("{self} may be left: `{}` looks and removes it", commands::assay("gc"))
-            }
-            Resource::Cloud { .. } => {
-                anyhow::bail!("{self} may be left: `{}` looks and removes it", commands::assay_with_aws("gc"))
+            Resource::RemoteHost { .. } | Resource::Cloud { .. } => {
+                let with_aws = matches!(self, Resource::Cloud { .. });
+                let gc = if with_aws { commands::assay_with_aws("gc") } else { commands::assay("gc") };
+                anyhow::bail!("{self} may be left: `{gc}` looks and removes it")
             }
         }
     }
