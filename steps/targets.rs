@@ -4,7 +4,6 @@
 pub mod cloud;
 pub mod machine_info;
 pub mod preflight;
-pub mod repository;
 pub mod state_snapshot;
 mod accelerator;
 #[cfg(feature = "aws")]
@@ -27,8 +26,6 @@ mod nspawn;
 mod qemu;
 mod qmp;
 mod snapshot;
-#[cfg(feature = "aws")]
-mod tags;
 mod thaw;
 mod cpu_scheduling;
 mod vm;

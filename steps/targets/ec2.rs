@@ -7,7 +7,6 @@ mod preflight;
 pub mod resources;
 mod setup;
 pub mod teardown;
-mod user_data;
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -36,10 +35,9 @@ use crate::base::{commands, programs};
 use crate::exec::cleanup::Resource;
 use crate::exec::command::Command;
 use crate::exec::shell::{CommandObserver, Login, Shell};
-use crate::targets::cloud::{Ami, AwsFuture, Cloud, PublicRegistry, Used};
+use crate::targets::cloud::{Ami, AwsFuture, Cloud, PublicRegistry, Used, aws_name};
 use crate::targets::ecr::Ecr;
 use crate::targets::machine_info::{Accelerator, MachineInfo};
-use crate::targets::tags;
 
 /// How long after an order's time limit its resources expire; anyone may remove them then.
 const GRACE: Duration = Duration::from_secs(15 * 60);
@@ -168,7 +166,7 @@ impl Ec2 {
         let ami = &self.images[0];
         launch.key_pair(&login.key.public_key().to_openssh()?).await?;
         let group = launch.group(&self.places[0], self.caller).await?;
-        let user_data = user_data::text(&host_text, &login.host_key.to_openssh()?, self.order.time_limit);
+        let user_data = setup::user_data(&host_text, &login.host_key.to_openssh()?, self.order.time_limit);
         tracing::info!("{}: ordering the instance", work.name);
         let (id, zone) = launch.instance(ami, &self.places, &group, &user_data).await?;
         self.bill(|used| {
@@ -242,8 +240,8 @@ impl Ec2 {
     fn launch(&self) -> launch::Launch<'_> {
         // A second machine, after the first was lost, has a key, a group and an order of its own.
         let name = match self.orders.fetch_add(1, Ordering::Relaxed) {
-            0 => tags::name(&self.context.run),
-            before => format!("{}-{}", tags::name(&self.context.run), before + 1),
+            0 => aws_name(&self.context.run),
+            before => format!("{}-{}", aws_name(&self.context.run), before + 1),
         };
         launch::Launch {
             name,
@@ -315,7 +313,7 @@ impl Cloud for Ec2 {
             if self.closed.load(Ordering::Acquire) {
                 return Ok(());
             }
-            let repository = tags::name(&self.context.run);
+            let repository = aws_name(&self.context.run);
             let (ended, removed) = tokio::join!(self.end(), self.ecr.remove(&repository));
             ended?;
             removed?;

@@ -10,11 +10,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
-use super::repository::{Denial, NotMade, PUBLIC, Repository};
 use crate::base::settings::FakeAws;
 use crate::targets::aws_error::{AwsError, explained};
-use crate::targets::cloud::{AwsFuture, PublicRegistry};
-use crate::targets::tags::{self, EXPIRES, RUN};
+use crate::targets::cloud::{
+    AwsFuture, Denial, EXPIRES_TAG, NotMade, PUBLIC, PublicRegistry, RUN_TAG, Repository, aws_name,
+};
 
 /// The region of ECR Public's API, which is the only one in the world.
 pub const REGION: &str = "us-east-1";
@@ -38,7 +38,7 @@ impl Ecr {
 
     /// Finds the repository of a run by its name and its tag.
     pub async fn find(&self, run: &str) -> anyhow::Result<Option<Repository>> {
-        let described = self.describe(&tags::name(run)).await?;
+        let described = self.describe(&aws_name(run)).await?;
         let Some(repository) = described.as_ref().and_then(known) else { return Ok(None) };
         Ok(self.with_tags(repository).await?.filter(|repository| repository.run == run))
     }
@@ -73,8 +73,8 @@ impl Ecr {
             Err(error) => return Err(error),
         };
         let value = |key: &str| tags.iter().find(|tag| tag.key() == Some(key)).and_then(Tag::value);
-        let expires = value(EXPIRES).and_then(|text| Timestamp::from_second(text.parse().ok()?).ok());
-        Ok(value(RUN).map(|run| Repository { run: run.to_owned(), expires, ..repository }))
+        let expires = value(EXPIRES_TAG).and_then(|text| Timestamp::from_second(text.parse().ok()?).ok());
+        Ok(value(RUN_TAG).map(|run| Repository { run: run.to_owned(), expires, ..repository }))
     }
 }
 
@@ -89,9 +89,9 @@ impl PublicRegistry for Ecr {
 
     fn create<'a>(&'a self, run: &'a str, expires: Timestamp) -> AwsFuture<'a, Repository, NotMade> {
         Box::pin(async move {
-            let name = tags::name(run);
+            let name = aws_name(run);
             let mut request = self.client.create_repository().repository_name(&name);
-            for (key, value) in [(RUN, run), (EXPIRES, &expires.as_second().to_string()), ("Name", &name)] {
+            for (key, value) in [(RUN_TAG, run), (EXPIRES_TAG, &expires.as_second().to_string()), ("Name", &name)] {
                 let tag = Tag::builder().key(key).value(value).build();
                 request = request.tags(tag);
             }

@@ -15,7 +15,7 @@ pub use local::{LocalRegistry, MADE, image, password, point_testcontainers_at, r
 
 use crate::exec::command::{Command, Output, tail};
 use crate::exec::shell::ShellError;
-use crate::targets::repository::Denial;
+use crate::targets::cloud::Denial;
 use crate::workloads::{BuildDir, ContainerImage, PULL_LIMIT, Storage, tls};
 
 /// The pauses before further attempts if a registry limits the rate of requests.

@@ -17,7 +17,7 @@ use crate::exec::cleanup::{Removed, Resource, leftovers, live_runs, mark_stale_g
 use crate::targets::aws_error::AwsError;
 use crate::targets::cloud::PublicRegistry as _;
 use crate::targets::ecr::REGION as PUBLIC;
-use crate::targets::{ecr::Ecr, repository::Repository};
+use crate::targets::{cloud::Repository, ecr::Ecr};
 
 /// Whether a resource is removed, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

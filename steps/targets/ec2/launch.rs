@@ -19,8 +19,7 @@ use base64::Engine as _;
 use crate::base::instance_spec::InstanceSpec;
 use crate::base::progress::Progress;
 use crate::targets::aws_error::{AwsError, Class, explained};
-use crate::targets::cloud::{Ami, CANONICAL};
-use crate::targets::tags;
+use crate::targets::cloud::{self, Ami, CANONICAL};
 
 /// The name of Ubuntu 24.04 for arm64, without its date.
 const UBUNTU: &str = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-arm64-server-*";
@@ -131,8 +130,8 @@ impl Launch<'_> {
         TagSpecification::builder()
             .resource_type(what)
             .tags(tag("Name", self.name.clone()))
-            .tags(tag(tags::RUN, self.run.to_owned()))
-            .tags(tag(tags::EXPIRES, self.expires.to_string()))
+            .tags(tag(cloud::RUN_TAG, self.run.to_owned()))
+            .tags(tag(cloud::EXPIRES_TAG, self.expires.to_string()))
             .build()
     }
 

@@ -16,9 +16,8 @@ use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::exec::shell::{NoopObserver, new_key};
 use crate::targets::aws_error::{AwsError, Class, unsent};
-use crate::targets::cloud::PublicRegistry as _;
+use crate::targets::cloud::{PublicRegistry as _, aws_name};
 use crate::targets::ecr::Ecr;
-use crate::targets::tags;
 
 /// The time limit for one answer. Each call is tried twice, and twice as long is soon enough for an interactive user.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -74,7 +73,7 @@ impl AwsPreflight {
         let public_key = new_key(NO_RUN)?.0.public_key().to_openssh()?;
         let launch = launch::Launch {
             client: &self.client,
-            name: tags::name(NO_RUN),
+            name: aws_name(NO_RUN),
             order: &self.order,
             run: NO_RUN,
             expires: Timestamp::now().as_second(),

@@ -9,7 +9,7 @@ use aws_sdk_ec2::types::{InstanceStateName, SpotInstanceRequest};
 use jiff::Timestamp;
 
 use crate::targets::aws_error::{AwsError, explained};
-use crate::targets::tags::{EXPIRES, RUN};
+use crate::targets::cloud::{EXPIRES_TAG, RUN_TAG};
 
 /// The states of what is over, and stays listed for a while.
 const OVER: [&str; 5] = ["terminated", "deleted", "cancelled", "closed", "failed"];
@@ -70,8 +70,8 @@ impl AwsResource {
             kind,
             id: id.unwrap_or_default().to_owned(),
             name: None,
-            run: value(RUN).unwrap_or_default().to_owned(),
-            expires: value(EXPIRES).and_then(|text| Timestamp::from_second(text.parse().ok()?).ok()),
+            run: value(RUN_TAG).unwrap_or_default().to_owned(),
+            expires: value(EXPIRES_TAG).and_then(|text| Timestamp::from_second(text.parse().ok()?).ok()),
             created: None,
             state: state.unwrap_or_default().to_owned(),
             instance_type: None,
@@ -120,7 +120,7 @@ pub async fn list(client: &Client) -> (Vec<AwsResource>, Vec<AwsError>) {
 }
 
 async fn list_kind(client: &Client, kind: ResourceKind) -> Result<Vec<AwsResource>, AwsError> {
-    let tagged = Filter::builder().name("tag-key").values(RUN).build();
+    let tagged = Filter::builder().name("tag-key").values(RUN_TAG).build();
     let of = |id: Option<&str>, state: Option<&str>, tags: &[Tag]| AwsResource::new(kind, id, state, tags);
     Ok(match kind {
         ResourceKind::SpotRequest => {

@@ -15,6 +15,9 @@ const LIMIT: Duration = Duration::from_secs(15 * 60);
 /// Waits for other users of the package manager, such as a new machine's own first boot.
 const LOCK: &str = "DPkg::Lock::Timeout=300";
 
+/// Units that would start installing things, or hold the package manager's lock, in the middle of a measurement.
+const QUIET: [&str; 3] = ["apt-daily.timer", "apt-daily-upgrade.timer", "unattended-upgrades.service"];
+
 /// Returns the steps by their names. Only lingering is not in the annex, whose user stays logged in instead.
 fn steps() -> [(&'static str, Vec<&'static str>); 5] {
     let install =
@@ -51,6 +54,31 @@ pub async fn set_up(shell: &Shell, progress: &Progress) -> anyhow::Result<Vec<Se
     Ok(steps)
 }
 
+/// Returns the user-data. A timer is started before anything else, and needs nothing but the instance itself: it shuts
+/// the instance down after `time_limit`, which terminates it. It must not wait for the boot: cloud-init waits for these
+/// commands, and the boot for cloud-init.
+pub fn user_data(host_key: &str, host_public: &str, time_limit: Duration) -> String {
+    let private: String = host_key.trim_end().lines().map(|line| format!("    {line}\n")).collect();
+    format!(
+        "#cloud-config\n\
+         bootcmd:\n\
+         - [systemd-run, --no-block, --unit=assay-expiry, --timer-property=DefaultDependencies=no, \
+         --property=DefaultDependencies=no, --on-active={}s, systemctl, poweroff]\n\
+         - [systemctl, mask, {}]\n\
+         ssh_deletekeys: true\n\
+         ssh_keys:\n\
+         \x20 ed25519_private: |\n\
+         {private}\
+         \x20 ed25519_public: {}\n\
+         ssh_pwauth: false\n\
+         package_update: false\n\
+         package_upgrade: false\n",
+        time_limit.as_secs(),
+        QUIET.join(", "),
+        host_public.trim(),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,5 +105,22 @@ mod tests {
             let error = format!("{:#}", set_up(&Shell::fake(fake), &Progress::to(|_| {})).await.unwrap_err());
             assert!(error.starts_with(&format!("fake: {expected}")), "{error}");
         }
+    }
+
+    #[test]
+    fn the_host_key_stands_in_it_as_a_block_and_the_timer_before_it() {
+        let text = user_data("-----BEGIN\nAAAA\n-----END\n", "ssh-ed25519 BBBB host\n", Duration::from_secs(3600));
+        assert!(text.starts_with("#cloud-config\nbootcmd:\n- [systemd-run, --no-block, --unit=assay-expiry, "));
+        assert!(
+            text.contains(" --on-active=3600s, systemctl, poweroff]\n- [systemctl, mask, apt-daily.timer, "),
+            "{text}"
+        );
+        assert!(
+            text.contains(
+                "\nssh_keys:\n  ed25519_private: |\n    -----BEGIN\n    AAAA\n    -----END\n  ed25519_public: \
+                 ssh-ed25519 BBBB host\nssh_pwauth: false\n"
+            ),
+            "{text}"
+        );
     }
 }

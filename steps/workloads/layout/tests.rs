@@ -90,10 +90,6 @@ fn a_folder_that_does_not_hold_an_image_is_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     let error = |tag| format!("{:#}", Layout::read(path, tag, &[]).unwrap_err());
-    assert!(
-        format!("{:#}", Layout::read(&path.join("no"), None, &[]).unwrap_err()).ends_with("there is no such folder")
-    );
-    assert!(error(None).ends_with("is not an OCI layout: it has no file oci-layout"));
     image(path);
     assert!(error(Some("y")).ends_with("does not hold one image tagged y: its tags are: x"));
     let digest = Layout::read(path, None, &[]).unwrap().layers[0].digest().to_string();

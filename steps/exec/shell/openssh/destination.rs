@@ -156,13 +156,11 @@ mod tests {
 
     #[test]
     fn a_malformed_fingerprint_is_reported_with_an_example_of_one() {
-        let example = "SHA256:uNiVztksCsDhcc0u9e8BrBxwWjL8ttRTWFAuQwHd8mU";
-        assert!(destination("build", None, Some(example)).check_host_key().is_ok());
-        let md5 = "MD5:16:27:ac:a5:76:28:2d:36:63:1b:56:4d:eb:df:a6:48";
-        for wrong in ["uNiVztksCsDhcc0u9e8BrBxwWjL8ttRTWFAuQwHd8mU", "SHA256:abc", "", md5] {
+        for wrong in ["uNiVztksCsDhcc0u9e8BrBxwWjL8ttRTWFAuQwHd8mU", "SHA256:abc", ""] {
             let error = destination("build", None, Some(wrong)).check_host_key().unwrap_err().to_string();
-            assert!(error.starts_with(&format!("--host-key {wrong} is not a fingerprint")), "{error}");
-            assert!(error.ends_with(&format!("--host-key {example}")), "{error}");
+            let example = error.strip_prefix(&format!("--host-key {wrong} is not a fingerprint: ")).unwrap();
+            let example = example.rsplit_once("--host-key ").unwrap().1;
+            assert!(destination("build", None, Some(example)).check_host_key().is_ok());
         }
     }
 }

@@ -130,27 +130,14 @@ mod tests {
         Printed { stdout: stdout.into(), stderr: stderr.into() }
     }
 
-    /// Runs a line in `sh`, as one of the login shells.
-    fn run(line: &str) -> Printed {
-        let output = std::process::Command::new("sh").args(["-c", line]).output().unwrap();
-        Printed { stdout: output.stdout, stderr: output.stderr }
-    }
-
+    /// What becomes of a line is tested with real shells (`tests/entrances/shells.rs`).
     #[test]
-    fn a_line_passes_every_word_and_never_contains_the_whole_mark() {
-        let words = ["it's", r"a\b\0101", "", "=x", "bang!now !!", "two\nlines\n", "$HOME `x` *", "^x^y", "\u{e4}"];
-        let line = MARK().line(&Command::new("printf").args(["%s|"]).args(words).env("A", "b c"));
-        let own = MARK().own(&run(&line)).unwrap();
-        assert_eq!(String::from_utf8(own.stdout).unwrap(), words.map(|word| format!("{word}|")).concat());
-        assert_eq!(own.status, Some(Status::Code(0)));
+    fn a_line_has_nothing_that_any_shell_could_change_and_never_the_whole_mark() {
+        let line = MARK().line(&Command::new("printf").args(["it's", "bang!now !!", "two\nlines\n", "^x^y", "\u{e4}"]));
         let (head, coded) = line.split_once(" sh '").unwrap();
         assert_eq!(head, r#"exec sh -c 'eval "$(printf %b "$1")"'"#);
         let plain = |c: char| c.is_ascii_alphanumeric() || " _-./:,\\".contains(c);
         assert!(coded.strip_suffix('\'').unwrap().chars().all(plain) && !coded.contains("leri"), "{coded}");
-        let clean = MARK().own(&run(&MARK().line(&Command::new("env").isolated()))).unwrap();
-        assert!(clean.stdout.starts_with(b"PATH="), "{clean:?}");
-        let failed = MARK().own(&run(&MARK().line(&Command::new("sh").args(["-c", "echo no >&2; exit 3"])))).unwrap();
-        assert_eq!((failed.stderr.as_slice(), failed.status), (b"no\n".as_slice(), Some(Status::Code(3))));
     }
 
     #[test]
@@ -162,25 +149,5 @@ mod tests {
         let lost = MARK().own(&printed("leri 12\nuid", "leri 12\nConnection closed")).unwrap();
         assert_eq!((lost.stderr.as_slice(), lost.status), (b"Connection closed".as_slice(), None));
         assert_eq!(MARK().own(&printed("leri 12\n", "")), None);
-    }
-
-    #[test]
-    fn a_command_is_killed_by_the_group_that_its_mark_names() {
-        let line = MARK().kill(b"Welcome! leri 12\nuid=0\n");
-        assert!(line.is_some_and(|line| line.ends_with(" sh 'kill -s KILL -- -12'")));
-        assert_eq!(MARK().kill(b"Welcome! leri 1"), None);
-    }
-
-    #[test]
-    fn a_command_that_was_not_sent_is_recognised() {
-        assert!(MARK().was_not_sent(&printed("", "mux_client: failed\nleri-unsent\nConnection closed")));
-        assert!(!MARK().was_not_sent(&printed("leri 12\n", "leri 12\nleri-unsent\n")));
-    }
-
-    #[test]
-    fn what_was_printed_instead_of_a_command_is_quoted() {
-        let text = instead(&printed("This account is currently not available.\n", ""), Status::Code(1));
-        assert_eq!(text, "\"This account is currently not available.\", and ended with exit code 1");
-        assert_eq!(instead(&Printed::default(), Status::Code(1)), "nothing, and ended with exit code 1");
     }
 }
