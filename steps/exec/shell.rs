@@ -61,8 +61,8 @@ pub enum ShellError {
     Start { machine: String, program: String, source: std::io::Error, remedy: String },
     #[error("{machine}: `{line}` did not end within {limit:?}")]
     TimedOut { machine: String, line: String, limit: Duration },
-    #[error("{machine}: `{line}` printed more than {limit}, and was cut off: have it print less")]
-    TooMuch { machine: String, line: String, limit: Bytes },
+    #[error("{machine}: `{line}` printed more than {}, and was cut off: have it print less", Bytes(OUTPUT_LIMIT as u64))]
+    TooMuch { machine: String, line: String },
     #[error("{machine}: connection lost during `{line}`: {detail}")]
     Lost { machine: String, line: String, detail: String },
     #[error(

@@ -1,5 +1,6 @@
 //! Keeps long-lived processes of this host, such as QEMU or a build, which end with the run, however it ends.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -30,7 +31,7 @@ pub struct Child {
 }
 
 impl Child {
-    pub fn start(argv: &[String], log: &Path, cleanup: &Arc<CleanupJournal>) -> anyhow::Result<Child> {
+    pub fn start<W: AsRef<OsStr>>(argv: &[W], log: &Path, cleanup: &Arc<CleanupJournal>) -> anyhow::Result<Child> {
         let setpriv = programs::need("setpriv", &commands::setup(""))?;
         let out = File::create(log).with_context(|| format!("{} cannot be written", log.display()))?;
         let mut process = std::process::Command::new(setpriv);
@@ -43,8 +44,8 @@ impl Child {
             .stdout(out.try_clone()?)
             .stderr(out)
             .process_group(0);
-        let program = argv.first().cloned().unwrap_or_default();
-        let mut started = nursery(process).with_context(|| format!("{program} cannot be started"))?;
+        let program = argv.first().map(AsRef::as_ref).unwrap_or_default();
+        let mut started = nursery(process).with_context(|| format!("{} cannot be started", program.display()))?;
         let resource = Resource::process(started.id()).ok();
         if let Some(Err(error)) = resource.clone().map(|resource| cleanup.register(resource)) {
             let _ = started.kill();
@@ -124,33 +125,28 @@ fn nursery(process: std::process::Command) -> std::io::Result<std::process::Chil
         });
         Mutex::new(sender)
     });
-    let gone = |_| std::io::Error::other("the thread that starts processes is gone");
+    let gone = || std::io::Error::other("the thread that starts processes is gone");
     let (answer, born) = mpsc::channel();
-    let sent = lock(&BIRTHS).send((process, answer));
-    sent.map_err(|_| std::io::Error::other("the thread that starts processes is gone"))?;
-    born.recv().map_err(gone)?
+    lock(&BIRTHS).send((process, answer)).map_err(|_| gone())?;
+    born.recv().map_err(|_| gone())?
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn words(words: &[&str]) -> Vec<String> {
-        words.iter().map(|word| (*word).to_owned()).collect()
-    }
-
     #[tokio::test]
     async fn its_end_is_noticed_and_its_output_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let cleanup = Arc::new(CleanupJournal::open(&folder.path().join("journals"), "run").unwrap());
         let log = folder.path().join("log");
-        let script = words(&["sh", "-c", "echo one; echo two >&2; sleep 0.1; exit 3"]);
+        let script = ["sh", "-c", "echo one; echo two >&2; sleep 0.1; exit 3"];
         let child = Child::start(&script, &log, &cleanup).unwrap();
         assert_eq!(child.ended(), None);
         assert!(child.cpu_time().is_some());
         assert_eq!(child.wait().await, Status::Code(3));
         assert_eq!(std::fs::read_to_string(&log).unwrap(), "one\ntwo\n");
-        let child = Child::start(&words(&["false"]), &log, &cleanup).unwrap();
+        let child = Child::start(&["false"], &log, &cleanup).unwrap();
         assert_eq!(child.wait().await, Status::Code(1));
     }
 
@@ -159,7 +155,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cleanup = Arc::new(CleanupJournal::open(&folder.path().join("journals"), "run").unwrap());
         let log = folder.path().join("log");
-        let script = words(&["sh", "-c", "sleep 60 & wait"]);
+        let script = ["sh", "-c", "sleep 60 & wait"];
         let dropped = Child::start(&script, &log, &cleanup).unwrap();
         let mut end = dropped.end.clone();
         drop(dropped);

@@ -149,13 +149,12 @@ impl ImageBuild<'_> {
         tracing::info!("image {arch}: making the disk");
         let disk = work.join("disk.img");
         File::create(&disk)?.set_len(self.definition.disk.0).context("the disk's file cannot be made")?;
-        let make = namespace
-            .as_root(&[&self.program("mke2fs")?])
+        let make = as_root(&namespace, &[&self.program("mke2fs")?])
             .args(["-q", "-F", "-t", "ext4", "-L", "root", "-O", "^has_journal", "-d"])
             .args([root.display().to_string(), disk.display().to_string()])
             .time_limit(Duration::from_secs(600));
         shell.read(&make).await?;
-        let remove = namespace.as_root(&["rm", "-rf"]).arg(root.display().to_string());
+        let remove = as_root(&namespace, &["rm", "-rf"]).arg(root.display().to_string());
         shell.read(&remove).await.context("the unpacked system cannot be removed")?;
         let manifest = Manifest {
             key: self.key.to_owned(),
@@ -175,7 +174,7 @@ impl ImageBuild<'_> {
     }
 
     /// Checks in advance everything that would otherwise only fail minutes later.
-    async fn check(&self, shell: &Shell) -> anyhow::Result<Namespace> {
+    async fn check(&self, shell: &Shell) -> anyhow::Result<Vec<String>> {
         let namespace = check_host(self.arch, &self.context.settings.cache)?;
         if Arch::host() != Some(self.arch) {
             let probe = Command::new(self.program("arch-test")?).arg(self.arch.debian());
@@ -193,15 +192,15 @@ impl ImageBuild<'_> {
         programs::need(name, &remedy(self.arch))
     }
 
-    async fn install(&self, shell: &Shell, namespace: &Namespace, mirror: &str, work: &Path) -> anyhow::Result<()> {
+    async fn install(&self, shell: &Shell, namespace: &[String], mirror: &str, work: &Path) -> anyhow::Result<()> {
         let [setup, customize] =
             hooks(self.definition).map(|script| format!("sh {} \"$1\"", quote(&script.display().to_string())));
         // A private mount namespace: the build's mounts of the host's devices end with it, even if it is killed.
-        let apart = namespace.as_root(&[&self.program("unshare")?, "--mount", "--propagation", "private", "--"]);
+        let apart = as_root(namespace, &[&self.program("unshare")?, "--mount", "--propagation", "private", "--"]);
         // Where that is not allowed, nothing can be mounted either, and mmdebstrap works without mounts.
         let apart = match shell.run(&apart.clone().arg("true")).await?.succeeded() {
             true => apart,
-            false => namespace.as_root(&[]),
+            false => as_root(namespace, &[]),
         };
         let build = vec![
             // Its temporary files are removed with the folder, even if it is killed.
@@ -242,20 +241,16 @@ impl ImageBuild<'_> {
     }
 }
 
-/// The prefix for commands of an unprivileged user, so that they may give files to any user of the image.
-pub struct Namespace(Vec<String>);
-
-impl Namespace {
-    /// Returns a command that may give files to any user: run as root, or in a user namespace.
-    fn as_root(&self, argv: &[&str]) -> Command {
-        let mut words = self.0.iter().map(String::as_str).chain(argv.iter().copied());
-        let program = words.next().unwrap_or("env").to_owned();
-        Command::new(program).args(words)
-    }
+/// Returns a command that may give files to any user of the image: run as root, or in the namespace that [`namespace`]
+/// returns.
+fn as_root(namespace: &[String], argv: &[&str]) -> Command {
+    let mut words = namespace.iter().map(String::as_str).chain(argv.iter().copied());
+    let program = words.next().unwrap_or("env").to_owned();
+    Command::new(program).args(words)
 }
 
 /// Checks that the programs that make an image are there and may run, and that there is enough disk space.
-pub fn check_host(arch: Arch, cache: &Path) -> anyhow::Result<Namespace> {
+pub fn check_host(arch: Arch, cache: &Path) -> anyhow::Result<Vec<String>> {
     let (remedy, machines) = (remedy(arch), folder(cache));
     for program in ["mmdebstrap", "mke2fs", "dpkg-query", "unshare"] {
         programs::need(program, &remedy)?;
@@ -273,15 +268,15 @@ pub fn check_host(arch: Arch, cache: &Path) -> anyhow::Result<Namespace> {
 }
 
 /// Returns what gives an unprivileged user enough user ids for an image: `podman unshare`, tried; empty for root.
-fn namespace(remedy: &str) -> anyhow::Result<Namespace> {
+fn namespace(remedy: &str) -> anyhow::Result<Vec<String>> {
     if rustix::process::geteuid().is_root() {
-        return Ok(Namespace(Vec::new()));
+        return Ok(Vec::new());
     }
     let words = [programs::need("podman", remedy)?, "unshare".to_owned()];
     let tried = std::process::Command::new(&words[0]).args([&words[1], "cat", "/proc/self/uid_map"]).output();
     let printed = match tried {
         // Without ids of its own, the user is the only one there.
-        Ok(output) if output.stdout.lines().count() > 1 => return Ok(Namespace(words.to_vec())),
+        Ok(output) if output.stdout.lines().count() > 1 => return Ok(words.to_vec()),
         Ok(output) if output.status.success() => "it shows one id".to_owned(),
         Ok(output) => tail(&String::from_utf8_lossy(&output.stderr), 2).replace('\n', "; "),
         Err(error) => error.to_string(),

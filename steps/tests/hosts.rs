@@ -45,7 +45,7 @@ const OWN_SERVER: &str = "pkill -KILL -x sshd
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_like_the_device_is_used_and_left_as_it_was() {
-    let guest = RemoteMachine::on("plain", "").await;
+    let guest = RemoteMachine::on("plain").await;
     let words = ["2 hold, 0 fail, 1 known deviations, 0 inconclusive"];
     prints(&guest, &["--tags", "@A6-1 or @A6-4 or @A10-1"], 0, &words).await;
     guest.unchanged(&[]).await;
@@ -62,7 +62,7 @@ fn same_verdicts(there: &VerdictWords, here: &VerdictWords, more_than: usize) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes twenty minutes: ci/hosts --ignored"]
 async fn every_claim_that_is_judged_there_comes_to_the_same_verdict() {
-    let guest = RemoteMachine::on_vm("whole", "").await;
+    let guest = RemoteMachine::on_vm("whole").await;
     let there = guest.verdicts_on(&guest.target()).await;
     // Printed now, so that these verdicts are seen even if the other run fails.
     println!("{there:#?}");
@@ -134,7 +134,7 @@ async fn a_machine_has_no_systemd_and_podman_runs_the_workload() {
 /// Other logins that fail are tests of `entrances`: no run begins after any of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_host_key_is_shown_before_a_run_begins_and_accepted_by_its_fingerprint() {
-    let guest = RemoteMachine::on("login", "").await;
+    let guest = RemoteMachine::on("login").await;
     std::fs::remove_file(guest.home().join(".ssh/known_hosts")).unwrap();
     let printed = guest.run(&QUICK, 3).await;
     assert!(!printed.contains("evidence in"), "it was not refused before it began: {printed}");
@@ -202,7 +202,7 @@ async fn a_machine_that_lacks_something_is_refused_before_a_run_begins() {
         ),
         (&bare, OWN_SERVER, &["systemd: it was started by sshd, not by systemd; take a machine that systemd runs"]),
     ];
-    refused_with_each(RemoteMachine::on("lacking", "").await, &lacks).await;
+    refused_with_each(RemoteMachine::on("lacking").await, &lacks).await;
 }
 
 /// The clock is this host's in a system container, which cannot mount control groups of version 1 either.
@@ -222,7 +222,7 @@ async fn a_machine_with_another_clock_or_old_control_groups_is_refused_before_a_
         (&legacy, OWN_SERVER, &["cgroup v2: cgroups are v1; boot it without"]),
         (&hybrid, OWN_SERVER, &["cgroup v2: cgroups are hybrid, v1 with v2 beside it; boot it"]),
     ];
-    refused_with_each(RemoteMachine::on_vm("old", "").await, &lacks).await;
+    refused_with_each(RemoteMachine::on_vm("old").await, &lacks).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -245,7 +245,7 @@ async fn a_lacking_package_is_brought_for_the_time_of_the_run() {
 /// Other login shells are tests of `entrances`.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_works_with_a_login_shell_that_prints_and_without_sudo() {
-    let guest = RemoteMachine::on("usable", "").await;
+    let guest = RemoteMachine::on("usable").await;
     let greeting = "cp -a /home/guest/.bashrc /run/
         sed -i '1i echo Welcome to the machine; echo mind the gap >&2' /home/guest/.bashrc";
     guest.once(greeting).await;
@@ -259,7 +259,7 @@ async fn a_run_works_with_a_login_shell_that_prints_and_without_sudo() {
 /// On a VM, because on a system container these claims are not judged with sudo either.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_without_sudo_leaves_out_what_needs_it() {
-    let guest = RemoteMachine::on_vm("rootless", "").await;
+    let guest = RemoteMachine::on_vm("rootless").await;
     let skipped = |plan: &str, claim: &str| {
         let line = plan.lines().find(|line| line.contains(claim)).unwrap();
         line.starts_with(" not run") && line.contains("or a user with root")
@@ -276,7 +276,7 @@ async fn a_plan_without_sudo_leaves_out_what_needs_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_is_lost_in_a_run_leaves_the_verdict_open_and_nothing_behind() {
-    let guest = RemoteMachine::on("lost", "").await;
+    let guest = RemoteMachine::on("lost").await;
     let run = guest.run(&["--tags", "@A6-3"], 3);
     let cut =
         "systemd-run --quiet --unit=cut sh -c 'until pgrep -u guest -f \"sh -s -- wasm-hello \"; do sleep 0.2; done
@@ -288,7 +288,7 @@ async fn a_connection_that_is_lost_in_a_run_leaves_the_verdict_open_and_nothing_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_run_has_left_is_seen_by_the_next_and_removed_by_gc() {
-    let guest = RemoteMachine::on("orphan", "").await;
+    let guest = RemoteMachine::on("orphan").await;
     guest.kill_a_run(&QUICK, "nano: clean-up").await;
     let words = ["earlier runs: another run is under way there, or has left /home/guest/.assay-"];
     prints(&guest, &QUICK, 3, &words).await;

@@ -309,15 +309,4 @@ mod tests {
         assert_eq!(digests(inspected).unwrap(), ("sha256:bb".to_owned(), "sha256:aa".to_owned()));
         assert!(digests("[]").is_err());
     }
-
-    #[test]
-    fn an_anonymous_user_has_nothing_that_could_hold_a_credential() {
-        let folder = tempfile::tempdir().unwrap();
-        let anonymous = AnonymousUser(folder.path().to_owned());
-        let command = anonymous.runs(Command::new("podman"));
-        let names: Vec<&str> = command.env.iter().map(|(name, _)| name.as_str()).collect();
-        assert!(command.clean_env, "nothing of the caller's environment");
-        assert_eq!(names, ["HOME", "XDG_RUNTIME_DIR", "REGISTRY_AUTH_FILE"]);
-        assert!(command.env.iter().all(|(_, value)| value.starts_with(&*folder.path().to_string_lossy())));
-    }
 }

@@ -9,7 +9,6 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{OUTPUT_LIMIT, Printed, ShellError};
 use crate::base::commands;
-use crate::base::unit::Bytes;
 use crate::exec::command::{Command, Output, Status};
 
 const HOST: &str = "host";
@@ -61,7 +60,7 @@ impl Local {
         let (.., status) = match tokio::time::timeout(command.time_limit, ended).await {
             Err(_) => return Err(ShellError::TimedOut { machine, line, limit: command.time_limit }),
             Ok(Err(error)) if error.kind() == io::ErrorKind::FileTooLarge => {
-                return Err(ShellError::TooMuch { machine, line, limit: Bytes(OUTPUT_LIMIT as u64) });
+                return Err(ShellError::TooMuch { machine, line });
             }
             Ok(ended) => ended.map_err(cannot)?,
         };

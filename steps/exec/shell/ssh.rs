@@ -15,7 +15,6 @@ use tokio::sync::Semaphore;
 use super::{OUTPUT_LIMIT, Printed, SESSIONS, ShellError};
 use crate::base::lock::lock;
 use crate::base::procfs;
-use crate::base::unit::Bytes;
 use crate::exec::command::{Command, Output, Status};
 
 /// A machine that does not answer three keepalives at this interval is considered gone.
@@ -199,7 +198,7 @@ impl Ssh {
         };
         if !whole.map_err(|error| lost(error.to_string()))? {
             end(&writer).await;
-            return Err(ShellError::TooMuch { machine, line, limit: Bytes(OUTPUT_LIMIT as u64) });
+            return Err(ShellError::TooMuch { machine, line });
         }
         let status = status.ok_or_else(|| lost("the machine did not say how it ended".to_owned()))?;
         Ok(printed.output(line, status, started))

@@ -105,14 +105,14 @@ async fn container(name: &str) -> Option<Machine> {
 
 impl RemoteMachine {
     /// Provides a machine like the device, a system container if this host starts them, with a user who may do all that
-    /// a run needs; then runs `change` there as root. The state after that is the one to compare with later.
-    pub async fn on(name: &str, change: &str) -> RemoteMachine {
-        RemoteMachine::fresh(name).await.after(change).await
+    /// a run needs. Its state is the one to compare with later.
+    pub async fn on(name: &str) -> RemoteMachine {
+        RemoteMachine::fresh(name).await.after("").await
     }
 
     /// Does the same with a VM: for what a system container shares with this host, such as the clock.
-    pub async fn on_vm(name: &str, change: &str) -> RemoteMachine {
-        RemoteMachine::fresh_vm(name).await.after(change).await
+    pub async fn on_vm(name: &str) -> RemoteMachine {
+        RemoteMachine::fresh_vm(name).await.after("").await
     }
 
     /// Provides a machine like the device, for something to be installed there first.
