@@ -1,10 +1,7 @@
 //! Checks a remote machine: whether it accepts a login, and which of a run's requirements it meets.
 
-use std::sync::Arc;
-
 use super::{Check, Outcome, Problem};
 use assay::base::settings::Settings;
-use assay::exec::shell::NoopObserver;
 use assay::measurement::deployment;
 use assay::targets::RemoteAccess;
 
@@ -15,7 +12,7 @@ pub async fn checks(access: RemoteAccess, settings: &Settings) -> anyhow::Result
     let check = |name: &str, needed: bool, remedy: Option<String>, outcome: Outcome| {
         Check::of(format!("{}: {name}", access.target), remedy.unwrap_or_default(), needed, outcome)
     };
-    let host = match access.clone().inspect(units, settings, Arc::new(NoopObserver)).await {
+    let host = match access.clone().inspect(units, settings).await {
         Err(error) => return Ok(vec![check("login", true, Some("then ask again".to_owned()), Err(error.into()))]),
         Ok(host) => host,
     };

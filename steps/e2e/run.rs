@@ -1,7 +1,6 @@
 //! Plans one run of the suite, and runs its scenarios on machines, here or in the cloud.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use crate::e2e::catalogue;
 use crate::e2e::fixtures::{Fixtures, MachineSource, Rented, RunConfig};
@@ -22,7 +21,7 @@ use assay::claims::suite::ClaimSuite;
 use assay::claims::workload::Workload;
 use assay::evidence::{attestation, check_empty, earlier};
 use assay::exec::root;
-use assay::exec::shell::{EnterError, NoopObserver, Shell};
+use assay::exec::shell::{EnterError, Shell};
 use assay::measurement::deployment;
 use assay::measurement::estimate::Estimate;
 use assay::report;
@@ -262,7 +261,7 @@ async fn look(
 ) -> Result<Option<RemoteHost>, Exit> {
     let Some(way) = options.way(target) else { return Ok(None) };
     let units = deployment::units(&settings.root, own.map(|own| own.name.as_str())).map_err(infrastructure)?;
-    let seen = Box::pin(way.inspect(units, settings, Arc::new(NoopObserver))).await;
+    let seen = Box::pin(way.inspect(units, settings)).await;
     let found = seen.map_err(|error| match error.downcast_ref::<EnterError>() {
         Some(EnterError::HostKeyOption(_)) => usage(error),
         Some(EnterError::Config(_)) => usage(target.unusable(error)),

@@ -11,7 +11,7 @@ use crate::base::platform::TargetSpec;
 use crate::base::settings::Settings;
 use crate::exec::cleanup::Resource;
 use crate::exec::command::{Command, tail};
-use crate::exec::shell::{CommandObserver, OpenSsh, Shell, SshDestination};
+use crate::exec::shell::{CommandObserver, NoopObserver, OpenSsh, Shell, SshDestination};
 use crate::targets::machine_info::MachineInfo;
 use crate::targets::preflight::{Preflight, PreflightCheck, Root};
 
@@ -82,35 +82,24 @@ impl RemoteAccess {
     }
 
     /// Logs in to the machine and runs the preflight; `units` are the names that the run will give to units.
-    pub async fn inspect(
-        self,
-        units: Vec<String>,
-        settings: &Settings,
-        observer: Arc<dyn CommandObserver>,
-    ) -> anyhow::Result<RemoteHost> {
-        let shell = self.enter(settings, observer).await?;
+    pub async fn inspect(self, units: Vec<String>, settings: &Settings) -> anyhow::Result<RemoteHost> {
+        let shell = self.enter(settings, Arc::new(NoopObserver)).await?;
         let preflight =
             Preflight::take(&shell, &units).await.with_context(|| format!("{} cannot be looked at", self.target))?;
         Ok(RemoteHost { access: self, preflight, units })
     }
 
     /// Removes what a finished run has left there.
-    pub async fn leave(
-        &self,
-        run: &str,
-        settings: &Settings,
-        observer: Arc<dyn CommandObserver>,
-    ) -> anyhow::Result<()> {
-        let shell = self.enter(settings, observer).await?;
-        leave(&shell, run).await
+    pub async fn leave(&self, run: &str, settings: &Settings) -> anyhow::Result<()> {
+        leave(&self.enter(settings, Arc::new(NoopObserver)).await?, run).await
     }
 }
 
 async fn leave(shell: &Shell, run: &str) -> anyhow::Result<()> {
     let output = shell.run(&Command::script(LEAVE, &[run]).time_limit(LEAVING)).await?;
     let printed = output.text();
-    output.success().with_context(|| format!("{}: not left as it was: {}", shell.machine(), tail(&printed, 3)))?;
-    Ok(())
+    let why = || format!("{}: not left as it was: {}", shell.machine(), tail(&printed, 3));
+    output.success().with_context(why).map(drop)
 }
 
 impl RemoteHost {

@@ -1,12 +1,11 @@
 //! The command `assay gc`: cleaning up after finished runs, on this machine and in AWS.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use assay::base::platform::TargetSpec;
 use assay::base::settings::Settings;
 use assay::exec::cleanup::{Resource, leftovers, live_runs, mark_stale_gone, remove_stale};
-use assay::exec::shell::{EnterError, NoopObserver};
+use assay::exec::shell::EnterError;
 use assay::targets::{self, RemoteAccess};
 use clap::Args;
 use serde::Serialize;
@@ -105,7 +104,7 @@ fn on_machines(settings: &Settings, report: &mut GcReport) -> Result<(), Exit> {
         let Resource::RemoteHost { run, target, host_key } = &resource else { continue };
         let target: TargetSpec = target.parse().map_err(infrastructure)?;
         let access = RemoteAccess { target: target.clone(), host_key: host_key.clone(), provision: false };
-        match runtime.block_on(access.leave(run, settings, Arc::new(NoopObserver))) {
+        match runtime.block_on(access.leave(run, settings)) {
             Ok(()) => {
                 mark_stale_gone(&journals, &resource).map_err(infrastructure)?;
                 report.removed.push(resource.to_string());

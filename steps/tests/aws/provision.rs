@@ -311,11 +311,8 @@ fn every_call_throttled_once_goes_through_and_a_lost_answer_makes_no_second_inst
 }
 
 #[test]
-fn credentials_that_are_missing_expired_or_without_permission_are_reported_with_the_remedy() {
+fn credentials_that_are_expired_or_without_permission_are_reported_with_the_remedy() {
     for cloud in FakeServer::both() {
-        let missing =
-            unanswered(&cloud, |command| command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY"));
-        assert!(missing.contains("AWS_PROFILE"), "{missing}");
         let expired = unanswered(&cloud, |command| command.env("AWS_ACCESS_KEY_ID", "EXPIRED1"));
         assert!(expired.contains("expired"), "{expired}");
         let nowhere = unanswered(&cloud, |command| command.env_remove("AWS_REGION"));
