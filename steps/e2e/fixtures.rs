@@ -35,7 +35,7 @@ use tokio::sync::OnceCell;
 pub use assay::verdict::sample_set::SampleSet;
 pub use baselines::{Beside, SideBySide};
 pub use cloud::Rented;
-pub use machines::{Job, Kind, MachineSource, Machines};
+pub use machines::{Job, JobKind, MachineSource, Machines};
 use publishing::Public;
 pub use publishing::RegistryAccess;
 pub use trials::{Condition, Limits, TrialSpec};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::e2e::catalogue;
 use crate::e2e::fixtures::{Fixtures, MachineSource, Rented, RunConfig};
 use crate::e2e::options::Options;
-use crate::e2e::run_scenarios::{Suite, Use, lost};
-use crate::e2e::tools::{self, Home};
+use crate::e2e::run_scenarios::{SuiteRun, Use, lost};
+use crate::e2e::tools::{self, DeviceHome};
 use crate::e2e::traced;
 use assay::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
 use assay::base::host_offers::{Feature, HostOffers, Lack};
@@ -115,10 +115,12 @@ impl PlannedRun {
         if let Some(lack) = host.lack(Feature::Nspawn).filter(|_| *target == TargetSpec::Local) {
             progress.note(format!("no system containers here, systemd-nspawn: {lack}; going on with virtual machines"));
         }
-        let (given, away) =
-            (options.image.is_some(), Home { arch: Arch::host().unwrap_or(arch), kind: LocalKind::Vm, device: false });
+        let (given, away) = (
+            options.image.is_some(),
+            DeviceHome { arch: Arch::host().unwrap_or(arch), kind: LocalKind::Vm, device: false },
+        );
         for on in pools(&plan, target) {
-            let home = local(on).map_or(away, |kind| Home { arch, kind, device: true });
+            let home = local(on).map_or(away, |kind| DeviceHome { arch, kind, device: true });
             tools::check(&suite.features, &plan.part(on), given, &definitions, home, &settings, progress)
                 .map_err(|error| infrastructure(target.unusable(error)))?;
         }
@@ -216,7 +218,7 @@ async fn scenarios(
     let before = || earlier::time(&settings.runs, target, std::env::args());
     let tallied = state.clone();
     let _status = status::show(fixtures.work_log(), move || tallied.tally(), before);
-    let suite = Suite { features, state: state.clone(), fixtures: fixtures.clone(), uses };
+    let suite = SuiteRun { features, state: state.clone(), fixtures: fixtures.clone(), uses };
     let complete = Box::pin(suite.run(signals)).await;
     let lost = if complete { lost(state, keep) } else { None };
     let mut kinds = BTreeMap::new();

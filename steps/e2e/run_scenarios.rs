@@ -20,7 +20,7 @@ use cucumber::{Cucumber, cli, parser};
 use gherkin::{Feature, Scenario};
 
 /// The scenarios of a suite, which cucumber runs.
-pub struct Suite {
+pub struct SuiteRun {
     pub features: Vec<FeatureFile>,
     pub state: Arc<RunState>,
     pub fixtures: Fixtures,
@@ -37,7 +37,7 @@ pub struct Use {
     pub at_rest: bool,
 }
 
-impl Suite {
+impl SuiteRun {
     /// Runs all planned scenarios, with retries. Returns whether it came to the end: neither a signal, nor a first
     /// failure with `--fail-fast`, nor the cost stopped it.
     pub async fn run(&self, signals: &mut Signals) -> bool {
@@ -126,7 +126,7 @@ impl Suite {
         };
         let (before, after, progress) = (self.state.clone(), self.state.clone(), self.fixtures.progress().clone());
         let cucumber = Cucumber::<ScenarioWorld, _, &str, _, _, cli::Empty>::new()
-            .with_parser(Expanded)
+            .with_parser(Parsed)
             .steps(traced::steps())
             .with_writer(Silent)
             .with_cli(cli)
@@ -187,9 +187,9 @@ fn path(feature: &Feature) -> String {
 }
 
 /// Hands features to cucumber that are parsed and expanded already, so that what was planned is what runs.
-struct Expanded;
+struct Parsed;
 
-impl cucumber::Parser<Vec<Feature>> for Expanded {
+impl cucumber::Parser<Vec<Feature>> for Parsed {
     type Cli = cli::Empty;
     type Output = futures::stream::Iter<std::vec::IntoIter<parser::Result<Feature>>>;
 

@@ -24,7 +24,7 @@ enum Need {
 
 /// Where the device and the other machines run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Home {
+pub struct DeviceHome {
     pub arch: Arch,
     /// What the device's kind of machine is here.
     pub kind: LocalKind,
@@ -33,7 +33,7 @@ pub struct Home {
 }
 
 /// Returns what a step needs, according to its module. A step that only looks at what others have made needs nothing.
-fn needs(module: &str, step: &Step, home: Home) -> Vec<Need> {
+fn needs(module: &str, step: &Step, home: DeviceHome) -> Vec<Need> {
     let named = || step.value.split_whitespace().find_map(|word| word.parse().ok());
     let machines = Need::Machines(home.kind, home.arch);
     match module {
@@ -70,7 +70,7 @@ pub fn check(
     plan: &Plan,
     given_image: bool,
     definitions: &[Definition],
-    home: Home,
+    home: DeviceHome,
     settings: &Settings,
     progress: &Progress,
 ) -> anyhow::Result<()> {

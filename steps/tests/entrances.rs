@@ -28,18 +28,18 @@ use crate::sshd::{Sshd, me, new_key};
 const CLOSED: u16 = 1;
 
 /// A user's home folder.
-struct Home(TempDir);
+struct UserHome(TempDir);
 
-impl Home {
-    fn new() -> Home {
+impl UserHome {
+    fn new() -> UserHome {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join(".ssh")).unwrap();
-        Home(folder)
+        UserHome(folder)
     }
 
     /// Creates one with an ed25519 key, and a server that accepts the key and is known.
-    fn with_server(lines: &str) -> (Home, Sshd) {
-        let home = Home::new();
+    fn with_server(lines: &str) -> (UserHome, Sshd) {
+        let home = UserHome::new();
         let key = home.key("id_ed25519");
         let sshd = Sshd::start(&[key], lines);
         home.knows(&sshd);
@@ -47,8 +47,8 @@ impl Home {
     }
 
     /// Does the same, and logs in.
-    async fn entered(lines: &str) -> (Home, Sshd, Shell) {
-        let (home, sshd) = Home::with_server(lines);
+    async fn entered(lines: &str) -> (UserHome, Sshd, Shell) {
+        let (home, sshd) = UserHome::with_server(lines);
         let shell = enter(&home.port(sshd.port)).await;
         (home, sshd, shell)
     }

@@ -11,7 +11,7 @@ const KINDS: [&str; 3] = ["ed25519", "ecdsa", "rsa"];
 
 #[tokio::test]
 async fn a_port_that_nothing_listens_on_is_reported_with_what_to_look_at() {
-    let home = Home::new();
+    let home = UserHome::new();
     let error = refusal(&home.port(CLOSED)).await;
     let start = format!("{}@127.0.0.1:{CLOSED}: no SSH connection to 127.0.0.1:{CLOSED}: ", me());
     assert_says(&error, &[&start, "Connection refused", "is sshd running there, and is that its port?"]);
@@ -19,7 +19,7 @@ async fn a_port_that_nothing_listens_on_is_reported_with_what_to_look_at() {
 
 #[tokio::test]
 async fn a_port_that_takes_connections_and_says_nothing_is_given_up() {
-    let home = Home::new();
+    let home = UserHome::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     home.append("config", "Host *\n  ConnectTimeout 1\n");
     let error = refusal(&home.port(listener.local_addr().unwrap().port())).await;
@@ -38,14 +38,14 @@ async fn a_server_of_something_else_or_that_hangs_up_is_reported() {
             use std::io::Write as _;
             let _ = listener.accept().unwrap().0.write_all(sent.as_bytes());
         });
-        assert_says(&refusal(&Home::new().port(port)).await, &[words]);
+        assert_says(&refusal(&UserHome::new().port(port)).await, &[words]);
         server.join().unwrap();
     }
 }
 
 #[tokio::test]
 async fn an_unknown_host_key_is_refused_with_both_ways_to_accept_it() {
-    let home = Home::new();
+    let home = UserHome::new();
     let sshd = Sshd::start(&[home.key("id_ed25519")], "LogLevel VERBOSE");
     // What the user accepts by hand does not count.
     home.append("config", "Host *\n  StrictHostKeyChecking no\n");
@@ -63,7 +63,7 @@ async fn an_unknown_host_key_is_refused_with_both_ways_to_accept_it() {
 
 #[tokio::test]
 async fn a_fingerprint_that_was_given_is_found_among_the_keys_of_the_host() {
-    let home = Home::new();
+    let home = UserHome::new();
     let sshd = Sshd::with_keys(&KINDS, &[home.key("id_ed25519")], "");
     for kind in KINDS {
         let host_key = Some(fingerprint(&sshd.host_key(kind)));
@@ -74,7 +74,7 @@ async fn a_fingerprint_that_was_given_is_found_among_the_keys_of_the_host() {
 
 #[tokio::test]
 async fn a_fingerprint_that_no_key_has_is_refused_with_those_that_were_shown() {
-    let home = Home::new();
+    let home = UserHome::new();
     let sshd = Sshd::with_keys(&KINDS, &[home.key("id_ed25519")], "LogLevel VERBOSE");
     // Neither what is known nor what the user passes over counts.
     home.knows(&sshd);
@@ -88,7 +88,7 @@ async fn a_fingerprint_that_no_key_has_is_refused_with_those_that_were_shown() {
 
 #[tokio::test]
 async fn a_changed_host_key_is_refused_with_the_line_that_has_the_old_one() {
-    let home = Home::new();
+    let home = UserHome::new();
     let sshd = Sshd::start(&[home.key("id_ed25519")], "");
     let other = home.key("other");
     home.append("known_hosts", &format!("# mine\n[127.0.0.1]:{} {other}\n", sshd.port));
@@ -105,7 +105,7 @@ async fn a_changed_host_key_is_refused_with_the_line_that_has_the_old_one() {
 
 #[tokio::test]
 async fn a_revoked_host_key_is_refused_even_if_it_was_given() {
-    let (home, sshd) = Home::with_server("");
+    let (home, sshd) = UserHome::with_server("");
     home.append("known_hosts", &format!("@revoked {}", sshd.known_line("ed25519")));
     let host_key = Some(fingerprint(&sshd.host_key("ed25519")));
     for destination in [home.port(sshd.port), SshDestination { host_key, ..home.port(sshd.port) }] {

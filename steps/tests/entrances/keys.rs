@@ -8,7 +8,7 @@ use crate::sshd::{Daemon, fingerprint, output_of};
 
 #[tokio::test]
 async fn a_key_that_is_refused_is_named_with_the_command_that_installs_it() {
-    let home = Home::new();
+    let home = UserHome::new();
     home.key("id_ed25519");
     let sshd = Sshd::start(&[home.key("other")], "");
     home.knows(&sshd);
@@ -33,14 +33,14 @@ async fn a_user_or_a_server_that_accepts_no_key_is_reported() {
             ["it accepts the key, and then wants more than a program can give", "(password)"],
         ),
     ] {
-        let (home, sshd) = Home::with_server(lines);
+        let (home, sshd) = UserHome::with_server(lines);
         assert_says(&refusal(&SshDestination { user: user.into(), ..home.port(sshd.port) }).await, &words);
     }
 }
 
 #[tokio::test]
 async fn a_key_with_a_passphrase_wants_the_agent_and_opens_with_it() {
-    let home = Home::new();
+    let home = UserHome::new();
     let file = home.path("id_ed25519");
     let sshd = Sshd::start(&[new_key(&file, "ed25519", "open sesame")], "");
     home.knows(&sshd);
@@ -60,7 +60,7 @@ async fn a_key_with_a_passphrase_wants_the_agent_and_opens_with_it() {
 
 #[tokio::test]
 async fn a_user_without_any_key_learns_how_to_make_one_and_of_an_agent_that_is_dead() {
-    let home = Home::new();
+    let home = UserHome::new();
     let sshd = Sshd::start(&[], "");
     home.knows(&sshd);
     let error = refusal(&home.port(sshd.port)).await;
@@ -71,7 +71,7 @@ async fn a_user_without_any_key_learns_how_to_make_one_and_of_an_agent_that_is_d
 
 #[tokio::test]
 async fn a_server_that_hangs_up_after_too_many_keys_is_reported_with_how_to_choose_one() {
-    let home = Home::new();
+    let home = UserHome::new();
     for key in 0..3 {
         home.key(&format!("key{key}"));
         home.append("config", &format!("IdentityFile {}\n", home.path(&format!("key{key}")).display()));
@@ -86,7 +86,7 @@ async fn a_server_that_hangs_up_after_too_many_keys_is_reported_with_how_to_choo
 }
 
 /// Starts an agent for one test; returns its socket and the program.
-fn agent(home: &Home) -> (PathBuf, Daemon) {
+fn agent(home: &UserHome) -> (PathBuf, Daemon) {
     let socket = home.path("agent");
     let daemon =
         Daemon::start(Command::new("ssh-agent").arg("-D").arg("-a").arg(&socket).stdout(std::process::Stdio::null()));

@@ -22,8 +22,8 @@ const WORDS: [&str; 12] = [
 ];
 
 /// Returns a home folder, and a server whose user has this login shell.
-fn with_shell(text: &str) -> (Home, Sshd) {
-    let home = Home::new();
+fn with_shell(text: &str) -> (UserHome, Sshd) {
+    let home = UserHome::new();
     let shell = home.path("shell");
     script(&shell, text);
     let sshd = Sshd::start(&[home.key("id_ed25519")], &format!("ForceCommand {}", shell.display()));
@@ -103,7 +103,7 @@ async fn a_command_that_is_given_up_or_cut_off_runs_no_more() {
             "printed more than",
         ),
     ] {
-        let (home, _sshd, shell) = Home::entered(login_shell).await;
+        let (home, _sshd, shell) = UserHome::entered(login_shell).await;
         let file = home.path("pid").display().to_string();
         let command = Command::new("sh").args(["-c", &format!("echo $$ > {file}; {script}")]);
         let error = shell.run(&command.time_limit(limit)).await.unwrap_err();
