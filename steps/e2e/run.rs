@@ -406,33 +406,6 @@ mod tests {
     }
 
     #[test]
-    fn a_scenario_that_checks_nothing_and_what_no_step_takes_are_mistakes() {
-        let (suite, plan) = planned(&["A6-4", "A8-5"]);
-        let found = |old: &str, new: &str| {
-            let mut features = suite.features.clone();
-            for file in &mut features {
-                let text = file.text.replace(old, new);
-                *file = FeatureFile::parse(file.path.clone(), &text).unwrap();
-            }
-            every_step_is_written(&features, &plan).map_err(|error| error.to_string())
-        };
-        assert_eq!(found("", ""), Ok(()));
-        let end = "    And its exit code is 0";
-        for (old, new, mistake) in [
-            (
-                "Then its result is \"success\"\n    And its exit",
-                "When its exit",
-                "checks nothing, so it could not fail",
-            ),
-            (end, "    And its exit code is 0\n      | a |", "exit code is 0\" takes nothing from the lines below it"),
-            (end, "    And its exit code is 0\n      \"\"\"\n      \"\"\"", "exit code is 0\" takes nothing from"),
-        ] {
-            let error = found(old, new).unwrap_err();
-            assert!(error.contains(mistake), "{error}");
-        }
-    }
-
-    #[test]
     fn only_what_the_planned_scenarios_use_is_started_early_and_in_the_cloud() {
         use Shared::{AnnexRun, BaselineRuns, Device, RepeatedRuns, UnlimitedRuns};
         for (ids, cloud, shared) in [

@@ -44,10 +44,9 @@ fn needs(module: &str, step: &Step, home: DeviceHome) -> Vec<Need> {
         "device" if step.value == "the device" && !home.device => vec![],
         "device" => vec![machines],
         "wrong_subjects" if step.value.contains("runc") => vec![Need::Runc],
-        "wrong_subjects" if named().is_some() => {
-            named().map(|arch| Need::Machines(LocalKind::Vm, arch)).into_iter().collect()
+        "wrong_subjects" => {
+            named().map_or(vec![Need::Podman, machines], |arch| vec![Need::Machines(LocalKind::Vm, arch)])
         }
-        "wrong_subjects" => vec![Need::Podman, machines],
         _ if home.device => vec![Need::Podman, machines],
         _ => vec![Need::Podman],
     }
@@ -59,10 +58,6 @@ pub fn running<'a>(features: &'a [FeatureFile], plan: &'a Plan) -> impl Iterator
         let scenarios = file.scenarios().into_iter().map(move |expanded| (file, expanded.scenario));
         scenarios.filter(|(file, scenario)| plan.at(&file.path, scenario.position.line).is_some_and(Planned::runs))
     })
-}
-
-fn running_steps<'a>(features: &'a [FeatureFile], plan: &'a Plan) -> impl Iterator<Item = (&'a FeatureFile, Step)> {
-    running(features, plan).flat_map(|(file, scenario)| scenario.steps.into_iter().map(move |step| (file, step)))
 }
 
 pub fn check(
@@ -79,9 +74,9 @@ pub fn check(
         let (_, _, place, _) = written.find(step).ok()??;
         Path::new(place?.path).file_stem()?.to_str()
     };
-    let steps = running_steps(features, plan);
+    let steps = running(features, plan).flat_map(|(_, scenario)| scenario.steps);
     let mut all: BTreeSet<Need> =
-        steps.flat_map(|(_, step)| needs(module(&step).unwrap_or_default(), &step, home)).collect();
+        steps.flat_map(|step| needs(module(&step).unwrap_or_default(), &step, home)).collect();
     if given_image {
         all.insert(Need::Podman);
     }

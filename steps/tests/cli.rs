@@ -11,6 +11,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use assert_cmd::Command;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -65,9 +66,13 @@ impl Project {
     }
 }
 
-/// However a program ended, it leaves nothing outside its folder of evidence.
+/// Ends the server that a session has started. However a program ended, it leaves nothing outside its folder of evidence.
 impl Drop for Project {
     fn drop(&mut self) {
+        let server = fs::read_to_string(self.path("farm/pid")).ok().and_then(|pid| pid.trim().parse().ok());
+        if let Some(pid) = server.and_then(Pid::from_raw) {
+            kill_process(pid, Signal::TERM).unwrap();
+        }
         if std::thread::panicking() {
             return;
         }

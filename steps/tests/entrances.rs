@@ -1,10 +1,8 @@
 //! Logging in to a remote machine as its user would: over real OpenSSH servers, with a separate home folder for each
-//! test.
+//! test. What users read if a login fails is in `words/logins.snap`.
 
 #[path = "entrances/hosts.rs"]
 mod hosts;
-#[path = "entrances/keys.rs"]
-mod keys;
 #[path = "entrances/lost.rs"]
 mod lost;
 #[path = "entrances/shells.rs"]

@@ -13,7 +13,7 @@ use regex::Regex;
 use crate::{PROJECT, Project, fake, files};
 
 /// The programs of the sessions' own lines.
-const TOOLS: [&str; 23] = [
+const TOOLS: [&str; 26] = [
     "cat",
     "chmod",
     "cmp",
@@ -33,14 +33,17 @@ const TOOLS: [&str; 23] = [
     "sleep",
     "sort",
     "ssh",
+    "ssh-add",
+    "ssh-agent",
     "ssh-keygen",
     "tail",
     "tar",
+    "tee",
     "truncate",
 ];
 
 /// What differs from run to run, and what stands for it.
-const VARYING: [(&str, &str); 9] = [
+const VARYING: [(&str, &str); 11] = [
     (r"(?m)^(\[.*?\] )? *\d+\.\d s  ", "$1"),
     (r"\b20\d{6}-\d{6}-[0-9a-f]{4}\b", "RUN"),
     (r"\b20\d\d-\d\d-\d\d[T ]\d\d:\d\d[\d:.]*Z?", "TIME"),
@@ -49,6 +52,8 @@ const VARYING: [(&str, &str); 9] = [
     (r"\d+ things? missing", "N things missing"),
     (r"SHA256:[\w+/]{43}", "SHA256:FINGERPRINT"),
     (r"the run took .*", "the run took TIME"),
+    (r"(127\.0\.0\.1\]?:|-p |port )\d{5}\b", "${1}PORT"),
+    (r"no such identity: \S+: No such file or directory; ", ""),
     ("sudo apt-get", "apt-get"),
 ];
 
@@ -58,6 +63,8 @@ fn compare(name: &str) {
     let file = Path::new(PROJECT).join("steps/tests/words").join(name).with_extension("snap");
     let programs = Path::new(env!("CARGO_BIN_EXE_assay")).parent().unwrap().display().to_string();
     let varying = VARYING.map(|(pattern, shown)| (Regex::new(pattern).unwrap(), shown));
+    let me = std::process::Command::new("id").arg("-un").output().unwrap().stdout;
+    let me = String::from_utf8(me).unwrap().trim().to_owned();
     let mut session = String::new();
     let mut project = Project::new();
     for line in fs::read_to_string(file).unwrap().lines() {
@@ -69,12 +76,16 @@ fn compare(name: &str) {
         let path = format!("{}:{programs}", project.path("bin").display());
         let mut shell = project.command("/bin/sh", &["-c", command]);
         // No session asks a mirror outside this host.
-        shell.env("PATH", path).env("ASSAY_MIRROR", "http://127.0.0.1:9/debian");
+        shell.env("PATH", path).env("HOME", project.path("")).env("USER", &me).env_remove("SSH_AUTH_SOCK");
+        shell.env("ASSAY_MIRROR", "http://127.0.0.1:9/debian");
         let Output { status, stdout, stderr } = shell.output().unwrap();
         let printed = String::from_utf8([stdout, stderr].concat()).unwrap();
         assert!(!printed.contains("panicked"), "{printed}");
-        let printed =
-            printed.replace(project.path("").to_str().unwrap(), "PROJECT/").replace(&format!("{programs}/"), "");
+        let printed = printed
+            .replace(project.path("").to_str().unwrap(), "PROJECT/")
+            .replace(&format!("{programs}/"), "")
+            .replace(&format!("{me}@"), "ME@")
+            .replace(&format!("user {me}"), "user ME");
         let shown = |text: &str, (pattern, shown): &(Regex, &str)| pattern.replace_all(text, *shown).into_owned();
         let printed = varying.iter().fold(printed, |printed, one| shown(&printed, one));
         let lines: Vec<&str> = printed.lines().map(str::trim_end).collect();
@@ -95,7 +106,9 @@ fn equip(project: &Project) -> PathBuf {
     let path = project.only(&["podman"]);
     TOOLS.iter().for_each(|tool| symlink(Path::new("/usr/bin").join(tool), path.join(tool)).unwrap());
     fake(&path, "fake", "rm -f bin/$1; printf '#!/bin/sh\\n%s\\n' \"$2\" >bin/$1; chmod +x bin/$1");
-    fs::copy(Path::new(PROJECT).join("steps/tests/fit.sh"), path.join("fit")).unwrap();
+    for name in ["fit", "farm"] {
+        fs::copy(format!("{PROJECT}/steps/tests/{name}.sh"), path.join(name)).unwrap();
+    }
     path
 }
 

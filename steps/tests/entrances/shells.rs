@@ -84,14 +84,6 @@ async fn a_file_is_put_and_got_whatever_is_printed_before() {
 }
 
 #[tokio::test]
-async fn a_user_without_a_shell_is_reported_with_what_was_printed_instead() {
-    let (home, sshd) = with_shell("#!/bin/sh\nexec /usr/sbin/nologin\n");
-    let printed = "\"This account is currently not available.\", and ended with exit code 1";
-    let words = format!("no command runs there for user {}: instead it printed {printed}", me());
-    assert_says(&refusal(&home.port(sshd.port)).await, &[&words, "chsh"]);
-}
-
-#[tokio::test]
 async fn a_command_that_is_given_up_or_cut_off_runs_no_more() {
     let limit = std::time::Duration::from_secs(1);
     for (login_shell, script, limit, words) in [

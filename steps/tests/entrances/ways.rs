@@ -87,23 +87,6 @@ async fn a_host_in_between_that_forwards_nothing_is_reported_with_the_setting() 
 }
 
 #[tokio::test]
-async fn a_configuration_that_leads_nowhere_is_reported_with_the_reason() {
-    for (config, words) in [
-        (
-            "Host farm\n  ProxyJump two\nHost two\n  ProxyJump farm\n",
-            "does a ProxyJump of ssh_config lead in a circle?",
-        ),
-        ("Host *\n  Prot 22\n", "/.ssh/config: line 2: Bad configuration option: prot"),
-        ("ProxyCommand sh -c 'echo no such instance >&2; exit 1'\n", "no SSH connection to farm: no such instance"),
-        ("HostName nowhere.invalid\n", "farm: ssh: Could not resolve hostname nowhere.invalid"),
-    ] {
-        let home = UserHome::new();
-        home.append("config", config);
-        assert_says(&refusal(&home.alias("farm")).await, &[words]);
-    }
-}
-
-#[tokio::test]
 async fn a_proxy_command_leads_there_and_still_the_host_key_counts() {
     let (home, sshd) = UserHome::with_server("");
     let relay = format!("bash -c 'exec 3<>/dev/tcp/127.0.0.1/{}; cat <&3 & exec cat >&3'", sshd.port);
