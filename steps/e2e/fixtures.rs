@@ -183,8 +183,6 @@ impl Fixtures {
     fn suffix(&self) -> String {
         if self.on == self.shared.config.kind { String::new() } else { format!(" on {}", self.on) }
     }
-
-    /// Returns the record of the run's work.
     pub fn work_log(&self) -> Arc<WorkLog> {
         self.shared.work_log.clone()
     }

@@ -41,11 +41,8 @@ pub struct PlannedRun {
     spec: RunSpec,
     provisioning: Provisioning,
 }
-
-/// What the scenarios run on and with.
 struct Provisioning {
     options: Options,
-    /// What the planned scenarios share.
     uses: Vec<Use>,
     /// What the run costs in the cloud, if the target is there and the plan needs it.
     quote: Option<Estimate>,
@@ -53,11 +50,8 @@ struct Provisioning {
     found: Option<RemoteHost>,
     own: Option<Workload>,
 }
-
-/// How the scenarios went.
 struct RunOutcome {
     complete: bool,
-    /// How the time was spent.
     time: WorkSummary,
     /// What could not be removed from AWS, and how to remove it.
     left_in_cloud: Option<String>,
@@ -134,8 +128,6 @@ impl PlannedRun {
         let provisioning = Provisioning { options, uses, quote, found, own };
         Ok(Some(PlannedRun { spec, provisioning }))
     }
-
-    /// Runs the plan and returns the exit status.
     pub async fn run(self, progress: &Progress, signals: &mut Signals) -> Result<ExitStatus, Exit> {
         let (target, features) = (self.spec.target.clone(), self.spec.suite.features.clone());
         let run = Run::open(self.spec, progress.clone())?;

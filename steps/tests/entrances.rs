@@ -20,7 +20,7 @@ use assay::exec::shell::{NoopObserver, OpenSsh, SshDestination};
 use assay::{Command, Shell};
 use tempfile::TempDir;
 
-use crate::sshd::{Sshd, me, new_key};
+use crate::sshd::{Sshd, farm, me, public};
 
 /// A port of the loopback on which nothing listens, and which the kernel gives to no other test.
 const CLOSED: u16 = 1;
@@ -57,7 +57,8 @@ impl UserHome {
 
     /// Makes a key, and returns its public part.
     fn key(&self, name: &str) -> String {
-        new_key(&self.path(name), "ed25519", "")
+        farm(self.0.path(), "key \"$0\"", name);
+        public(&self.path(name))
     }
 
     fn knows(&self, sshd: &Sshd) {

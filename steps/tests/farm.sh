@@ -1,4 +1,4 @@
-# What sessions about logins share: a user's keys, and a real OpenSSH server on loopback called farm.
+# What tests of logins share: a user's keys, and a real OpenSSH server on loopback called farm.
 
 # key NAME [PASSPHRASE]: makes a key of the user.
 key() { mkdir -p .ssh; ssh-keygen -q -t ed25519 -N "${2:-}" -C test -f ".ssh/$1"; }
@@ -14,10 +14,13 @@ serve() {
 HostKey $PWD/farm/$kind"
     done
     port=$((10000 + $$ % 20000))
-    until [ -s farm/pid ]; do
-        port=$((port + 1))
-        # sshd uses the first value that it finds for an option.
-        echo "$lines
+    until configure && start; do port=$((port + 1)); done
+    echo $port >farm/port
+}
+
+# sshd uses the first value that it finds for an option.
+configure() {
+    echo "$lines
 ListenAddress 127.0.0.1
 Port $port
 PidFile $PWD/farm/pid
@@ -26,11 +29,16 @@ StrictModes no
 PermitRootLogin yes
 UsePAM no
 PasswordAuthentication no
-KbdInteractiveAuthentication no" >farm/config
-        /usr/sbin/sshd -f farm/config -E farm/log
-        for _ in 1 2 3 4 5 6 7 8 9 10; do [ -s farm/pid ] || sleep 0.1; done
-    done
-    echo $port >farm/port
+KbdInteractiveAuthentication no
+MaxStartups 100" >farm/config
+}
+
+# start: starts the server as it is configured; fails if its port is taken.
+start() {
+    rm -f farm/pid
+    /usr/sbin/sshd -D -e -f farm/config </dev/null >/dev/null 2>>farm/log &
+    for _ in 1 2 3 4 5 6 7 8 9 10; do [ -s farm/pid ] || sleep 0.1; done
+    [ -s farm/pid ]
 }
 
 # known KIND: makes the server's key of this kind known.

@@ -43,7 +43,7 @@ const TOOLS: [&str; 26] = [
 ];
 
 /// What differs from run to run, and what stands for it.
-const VARYING: [(&str, &str); 11] = [
+const VARYING: [(&str, &str); 12] = [
     (r"(?m)^(\[.*?\] )? *\d+\.\d s  ", "$1"),
     (r"\b20\d{6}-\d{6}-[0-9a-f]{4}\b", "RUN"),
     (r"\b20\d\d-\d\d-\d\d[T ]\d\d:\d\d[\d:.]*Z?", "TIME"),
@@ -54,6 +54,7 @@ const VARYING: [(&str, &str); 11] = [
     (r"the run took .*", "the run took TIME"),
     (r"(127\.0\.0\.1\]?:|-p |port )\d{5}\b", "${1}PORT"),
     (r"no such identity: \S+: No such file or directory; ", ""),
+    (r"(?m)^trying: .*\n", ""),
     ("sudo apt-get", "apt-get"),
 ];
 
