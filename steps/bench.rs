@@ -13,10 +13,14 @@ pub mod suite;
 
 use std::time::Instant;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
+use assay::base::progress::Progress;
+use assay::base::settings::Settings;
 use assay::base::stats::Summary;
 use assay::base::unit::Unit;
+use assay::run::with_temporary_context;
+use assay::targets::{Context, run_folder_path};
 
 /// How this program was built: a debug build is several times slower.
 pub const PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
@@ -37,21 +41,38 @@ pub struct BenchResult {
     pub numbers: serde_json::Value,
 }
 
-/// Measures how long work takes, on a thread for blocking tasks.
-async fn repeated(
+/// Measures work of two sizes, on a thread for blocking tasks. Returns how long the larger takes, and how much more a piece
+/// costs there.
+async fn scaled<Work: Fn() -> anyhow::Result<usize>>(
+    [few, many]: [usize; 2],
     repetitions: usize,
-    work: impl Fn() -> anyhow::Result<()> + Send + 'static,
-) -> anyhow::Result<Summary> {
-    let measured = move || {
-        let mut seconds = Vec::new();
+    make: impl Fn(usize) -> anyhow::Result<Work> + Send + 'static,
+) -> anyhow::Result<(Summary, f64)> {
+    let series = move |pieces: usize| {
+        let (work, mut seconds) = (make(pieces)?, Vec::new());
         for _ in 0..repetitions {
             let started = Instant::now();
-            work()?;
+            let done = work()?;
             seconds.push(started.elapsed().as_secs_f64());
+            ensure!(done == pieces, "{done} of {pieces} were done");
         }
         summary(&seconds)
     };
-    tokio::task::spawn_blocking(measured).await.context("the measurement did not finish")?
+    let both = move || anyhow::Ok((series(few)?, series(many)?));
+    let (one, all) = tokio::task::spawn_blocking(both).await.context("the measurement did not finish")??;
+    let ratio = all.median / one.median * few as f64 / many as f64;
+    Ok((all, ratio))
+}
+
+/// Measures on machines of this host, and checks that nothing of them is left.
+async fn on_machines(
+    progress: &Progress,
+    rounds: impl AsyncFnOnce(&Context) -> anyhow::Result<BenchResult>,
+) -> anyhow::Result<BenchResult> {
+    let work = async |context: &Context| Ok((rounds(context).await?, run_folder_path(&context.run)));
+    let (cost, folder) = with_temporary_context(&Settings::read()?, progress, work).await?;
+    ensure!(!folder.exists(), "{} is left", folder.display());
+    Ok(cost)
 }
 
 #[cfg(test)]

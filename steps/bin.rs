@@ -46,7 +46,7 @@ enum Todo {
         #[arg(long)]
         target: Option<String>,
         #[command(flatten)]
-        suite: Suite,
+        suite: SuiteArgs,
     },
     /// Show which scenario, controls and targets cover each claim, and what is not covered
     Coverage {
@@ -54,7 +54,7 @@ enum Todo {
         #[arg(long)]
         target: Option<String>,
         #[command(flatten)]
-        suite: Suite,
+        suite: SuiteArgs,
     },
     /// Make the reports of a run again from its evidence
     Report(reports::Report),
@@ -96,7 +96,7 @@ enum Todo {
 
 /// Which claims, and in which format.
 #[derive(Debug, clap::Args)]
-struct Suite {
+struct SuiteArgs {
     /// The folder of a workload of your own, as `assay init` makes one [default: the annex]
     #[arg(long, value_name = "DIR")]
     suite: Option<PathBuf>,
@@ -105,7 +105,7 @@ struct Suite {
     json: bool,
 }
 
-impl Suite {
+impl SuiteArgs {
     /// Returns the folder that contains `features/`.
     fn folder<'a>(&'a self, settings: &'a Settings) -> &'a Path {
         self.suite.as_ref().unwrap_or(&settings.root)
@@ -170,7 +170,7 @@ fn failed(error: impl Display) -> Exit {
     Exit::new(ExitStatus::Failed, anyhow::anyhow!("{error:#}"))
 }
 
-fn plan(target: Option<&str>, suite: &Suite, settings: &Settings) -> Result<(), Exit> {
+fn plan(target: Option<&str>, suite: &SuiteArgs, settings: &Settings) -> Result<(), Exit> {
     let claims = suite.read(settings)?;
     let target = TargetSpec::choose(target, settings).map_err(usage)?;
     // What a remote machine offers is not known here.
@@ -187,7 +187,7 @@ fn plan(target: Option<&str>, suite: &Suite, settings: &Settings) -> Result<(), 
     print(suite.json, &rows, || report::plan(&plan, &target, &met, &host))
 }
 
-fn coverage(target: Option<&str>, suite: &Suite, settings: &Settings) -> Result<(), Exit> {
+fn coverage(target: Option<&str>, suite: &SuiteArgs, settings: &Settings) -> Result<(), Exit> {
     let claims = suite.read(settings)?;
     let only = target.map(|target| TargetSpec::choose(Some(target), settings)).transpose().map_err(usage)?;
     let coverage = Coverage::of(&claims, only.as_ref(), &settings.fake_aws).map_err(usage)?;

@@ -11,13 +11,12 @@ mod programs;
 mod resources;
 mod rust;
 
-use std::collections::VecDeque;
+use std::cell::RefCell;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::task::LocalSet;
 
 use assay::base::platform::{Arch, TargetSpec};
 use assay::base::progress::Progress;
@@ -42,7 +41,7 @@ pub enum State {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Check {
+pub struct HostCheck {
     pub name: String,
     pub state: State,
     /// Its version, or what is wrong with it.
@@ -51,14 +50,14 @@ pub struct Check {
     pub remedy: Option<String>,
 }
 
-impl Check {
+impl HostCheck {
     /// If the target works without the requirement, any problem is only a warning.
-    fn of(name: String, remedy: String, needed: bool, outcome: Outcome) -> Check {
+    fn of(name: String, remedy: String, needed: bool, outcome: Tried) -> HostCheck {
         match outcome {
-            Ok(found) => Check { name, state: State::Ok, found, remedy: None },
+            Ok(found) => HostCheck { name, state: State::Ok, found, remedy: None },
             Err(problem) => {
                 let state = if needed { problem.state } else { State::Warning };
-                Check { name, state, found: problem.found, remedy: problem.remedy.or(Some(remedy)) }
+                HostCheck { name, state, found: problem.found, remedy: problem.remedy.or(Some(remedy)) }
             }
         }
     }
@@ -72,44 +71,44 @@ pub struct Diagnosis {
     /// Whether a run on it would work.
     pub works: bool,
     /// The results, in the order of need.
-    pub checks: Vec<Check>,
+    pub checks: Vec<HostCheck>,
     /// The command that installs what is missing on this host, if something is missing.
     #[serde(skip)]
     setup: Option<String>,
 }
 
 /// The outcome of one check: what was found, or what is wrong with it.
-type Outcome = Result<String, Problem>;
+type Tried = Result<String, Fault>;
 
 #[derive(Debug)]
-struct Problem {
+struct Fault {
     state: State,
     found: String,
     /// Replaces the remedy of the [`Try`].
     remedy: Option<String>,
 }
 
-impl Problem {
-    fn missing(found: impl Into<String>) -> Problem {
-        Problem { state: State::Missing, found: found.into(), remedy: None }
+impl Fault {
+    fn missing(found: impl Into<String>) -> Fault {
+        Fault { state: State::Missing, found: found.into(), remedy: None }
     }
 
-    fn warning(found: impl Into<String>) -> Problem {
-        Problem { state: State::Warning, ..Problem::missing(found) }
+    fn warning(found: impl Into<String>) -> Fault {
+        Fault { state: State::Warning, ..Fault::missing(found) }
     }
 
-    fn late(limit: Duration) -> Problem {
-        Problem::missing(format!("gives no answer within {} s", limit.as_secs_f64()))
+    fn late(limit: Duration) -> Fault {
+        Fault::missing(format!("gives no answer within {} s", limit.as_secs_f64()))
     }
 
-    fn remedy(self, remedy: impl Into<String>) -> Problem {
-        Problem { remedy: Some(remedy.into()), ..self }
+    fn remedy(self, remedy: impl Into<String>) -> Fault {
+        Fault { remedy: Some(remedy.into()), ..self }
     }
 }
 
-impl From<anyhow::Error> for Problem {
-    fn from(error: anyhow::Error) -> Problem {
-        Problem::missing(format!("{error:#}"))
+impl From<anyhow::Error> for Fault {
+    fn from(error: anyhow::Error) -> Fault {
+        Fault::missing(format!("{error:#}"))
     }
 }
 
@@ -118,14 +117,14 @@ struct Try {
     name: String,
     remedy: String,
     needed: bool,
-    attempt: Pin<Box<dyn Future<Output = Outcome>>>,
+    attempt: Pin<Box<dyn Future<Output = Tried>>>,
 }
 
 impl Try {
     fn needed(
         name: impl Into<String>,
         remedy: impl Into<String>,
-        attempt: impl Future<Output = Outcome> + 'static,
+        attempt: impl Future<Output = Tried> + 'static,
     ) -> Try {
         Try { name: name.into(), remedy: remedy.into(), needed: true, attempt: Box::pin(attempt) }
     }
@@ -134,14 +133,14 @@ impl Try {
         Try { needed: false, ..self }
     }
 
-    fn then<After: Future<Output = Outcome>>(self, after: impl FnOnce(Outcome) -> After + 'static) -> Try {
+    fn then<After: Future<Output = Tried>>(self, after: impl FnOnce(Tried) -> After + 'static) -> Try {
         let Try { name, remedy, needed, attempt } = self;
         Try { name, remedy, needed, attempt: Box::pin(async move { after(attempt.await).await }) }
     }
 
-    async fn settle(self, limit: Duration) -> Check {
+    async fn settle(self, limit: Duration) -> HostCheck {
         let outcome = tokio::time::timeout(limit, self.attempt).await;
-        Check::of(self.name, self.remedy, self.needed, outcome.unwrap_or_else(|_| Err(Problem::late(limit))))
+        HostCheck::of(self.name, self.remedy, self.needed, outcome.unwrap_or_else(|_| Err(Fault::late(limit))))
     }
 }
 
@@ -166,7 +165,7 @@ pub async fn examine(
         tries.extend(machines::tries(&host));
     }
     tries.extend(resources::tries(&host, machines));
-    let mut checks = LocalSet::new().run_until(side_by_side(tries, LIMIT, progress)).await?;
+    let mut checks = side_by_side(tries, progress).await;
     let of_host = checks.len();
     if *target == TargetSpec::Ec2 {
         checks.push(sdk());
@@ -186,36 +185,36 @@ pub async fn examine(
 }
 
 /// Checks whether this build has AWS's SDK.
-fn sdk() -> Check {
+fn sdk() -> HostCheck {
     let outcome = match cfg!(feature = "aws") {
         true => Ok("in this build".to_owned()),
-        false => Err(Problem::missing("not in this build: nothing of AWS's was tried")),
+        false => Err(Fault::missing("not in this build: nothing of AWS's was tried")),
     };
-    Check::of("ec2: AWS's SDK".to_owned(), format!("`{}` tries that, too", TargetSpec::Ec2.doctor()), true, outcome)
+    HostCheck::of("ec2: AWS's SDK".to_owned(), format!("`{}` tries that, too", TargetSpec::Ec2.doctor()), true, outcome)
 }
 
-async fn side_by_side(tries: Vec<Try>, limit: Duration, progress: &Progress) -> anyhow::Result<Vec<Check>> {
-    let start = |thing: Try| (thing.name.clone(), tokio::task::spawn_local(thing.settle(limit)));
-    let mut tasks: VecDeque<_> = tries.into_iter().map(start).collect();
-    let mut checks = Vec::new();
-    while let Some((_, task)) = tasks.front_mut() {
-        match tokio::time::timeout(PATIENCE, task).await {
-            Ok(check) => {
-                checks.push(check?);
-                tasks.pop_front();
-            }
-            Err(_) => {
-                let pending = tasks.iter().filter(|(_, task)| !task.is_finished());
-                let names: Vec<&str> = pending.map(|(name, _)| name.as_str()).collect();
-                progress.note(format!("trying: {}", names.join(", ")));
-            }
+/// Makes all checks at once. Their results are in the order of need.
+async fn side_by_side(tries: Vec<Try>, progress: &Progress) -> Vec<HostCheck> {
+    let pending = RefCell::new(Vec::from_iter(tries.iter().map(|one| one.name.clone())));
+    let settled = async |one: Try| {
+        let check = one.settle(LIMIT).await;
+        pending.borrow_mut().retain(|name| *name != check.name);
+        check
+    };
+    let notes = async {
+        loop {
+            tokio::time::sleep(PATIENCE).await;
+            progress.note(format!("trying: {}", pending.borrow().join(", ")));
         }
+    };
+    tokio::select! {
+        checks = futures::future::join_all(tries.into_iter().map(settled)) => checks,
+        () = notes => Vec::new(),
     }
-    Ok(checks)
 }
 
 impl Diagnosis {
-    fn of(target: &TargetSpec, setup: Option<String>, checks: Vec<Check>) -> Diagnosis {
+    fn of(target: &TargetSpec, setup: Option<String>, checks: Vec<HostCheck>) -> Diagnosis {
         let works = checks.iter().all(|check| check.state != State::Missing);
         Diagnosis { schema: 1, target: target.to_string(), works, checks, setup }
     }
@@ -224,7 +223,7 @@ impl Diagnosis {
     pub fn render(&self) -> String {
         let width = self.checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0);
         let mut text = String::new();
-        for Check { name, state, found, remedy } in &self.checks {
+        for HostCheck { name, state, found, remedy } in &self.checks {
             let mark = match state {
                 State::Ok => '✔',
                 State::Missing => '✘',
@@ -268,10 +267,10 @@ mod tests {
             (check.state, check.found, check.remedy.unwrap_or_default())
         };
         let result = |state, found: &str, remedy: &str| (state, found.to_owned(), remedy.to_owned());
-        let broken = || Try::needed("x", "mend it", std::future::ready(Err(Problem::missing("broken"))));
+        let broken = || Try::needed("x", "mend it", std::future::ready(Err(Fault::missing("broken"))));
         assert_eq!(settled(broken()).await, result(State::Missing, "broken", "mend it"));
         assert_eq!(settled(broken().optional()).await, result(State::Warning, "broken", "mend it"));
-        let own = std::future::ready(Err(Problem::missing("old").remedy("renew it")));
+        let own = std::future::ready(Err(Fault::missing("old").remedy("renew it")));
         assert_eq!(settled(Try::needed("x", "mend it", own)).await, result(State::Missing, "old", "renew it"));
         let works = std::future::ready(Ok("1.0".to_owned()));
         assert_eq!(settled(Try::needed("x", "mend it", works)).await, result(State::Ok, "1.0", ""));
@@ -279,23 +278,9 @@ mod tests {
         assert_eq!(hangs, result(State::Missing, "gives no answer within 0.02 s", "restart it"));
     }
 
-    #[tokio::test]
-    async fn the_checks_are_in_the_order_of_need_and_not_of_speed() {
-        let after = |name: &str, millis| {
-            Try::needed(name, "", async move {
-                tokio::time::sleep(Duration::from_millis(millis)).await;
-                Ok(String::new())
-            })
-        };
-        let tries = vec![after("slow", 30), after("quick", 0)];
-        let quiet = Progress::to(|_| {});
-        let checks = LocalSet::new().run_until(side_by_side(tries, LIMIT, &quiet)).await.unwrap();
-        assert_eq!(checks.iter().map(|check| check.name.as_str()).collect::<Vec<_>>(), ["slow", "quick"]);
-    }
-
     #[test]
     fn the_last_line_counts_what_is_missing() {
-        let check = |state| Check { name: "crun".into(), state, found: "1.8".into(), remedy: None };
+        let check = |state| HostCheck { name: "crun".into(), state, found: "1.8".into(), remedy: None };
         let of = |states: &[State]| {
             let checks = states.iter().map(|state| check(*state)).collect();
             Diagnosis::of(&TargetSpec::Vm(Arch::Arm64), Some("ci/setup vm:arm64".into()), checks)

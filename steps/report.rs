@@ -28,7 +28,7 @@ pub use html::{html, merged_html};
 use job_summary::job_summary;
 pub use junit::{junit, merged_junit};
 pub use merged::{merged_summary, merged_table};
-pub use messages::messages;
+pub use messages::{Document, messages};
 pub use order::order;
 pub use oscal::oscal;
 pub use plan::{PlanRow, plan};

@@ -365,21 +365,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_claim_whose_control_is_refused_holds_and_its_bundle_can_be_verified() {
-        let folder = tempfile::tempdir().unwrap();
-        let (verdicts, evidence) = ran(folder.path(), 3e9, 1e9).await;
-        assert_eq!((verdicts.exit, verdicts.complete, verdicts.claims[0].verdict), (0, true, Verdict::Holds));
-        let verification = verify::verify(&evidence, None).unwrap();
-        assert!(verification.verified, "{}", verification.render(&evidence));
-        assert_eq!(journals(folder.path()), 0);
-    }
-
-    #[tokio::test]
-    async fn a_control_that_passes_or_cannot_be_true_lets_no_claim_hold() {
-        for (wrong, verdict, exit) in [(3e9, Verdict::Fails, 1), (-1.0, Verdict::Inconclusive, 3)] {
+    async fn a_claim_holds_only_if_its_control_is_refused_and_its_bundle_can_be_verified() {
+        for (wrong, verdict, exit) in
+            [(1e9, Verdict::Holds, 0), (3e9, Verdict::Fails, 1), (-1.0, Verdict::Inconclusive, 3)]
+        {
             let folder = tempfile::tempdir().unwrap();
-            let (verdicts, _) = ran(folder.path(), 3e9, wrong).await;
-            assert_eq!((verdicts.claims[0].verdict, verdicts.exit), (verdict, exit), "{wrong}");
+            let (verdicts, evidence) = ran(folder.path(), 3e9, wrong).await;
+            assert_eq!(
+                (verdicts.claims[0].verdict, verdicts.exit, verdicts.complete),
+                (verdict, exit, true),
+                "{wrong}"
+            );
+            let verification = verify::verify(&evidence, None).unwrap();
+            assert!(verification.verified, "{}", verification.render(&evidence));
+            assert_eq!(journals(folder.path()), 0);
         }
     }
 

@@ -123,50 +123,11 @@ mod tests {
     use assay::evidence::exit;
     use assay::evidence::merge::{Merged, Part};
     use assay::evidence::verdicts::problems;
-    use assay::measurement::{Sample, Value};
     use assay::report::sentence;
     use assay::verdict::Rule;
 
     fn recorded() -> EvidenceBundle {
         EvidenceBundle::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/selfcheck")).unwrap()
-    }
-
-    #[test]
-    fn a_recorded_run_is_falsified_in_every_way_and_nothing_false_holds() {
-        let score = selfcheck(&recorded()).unwrap();
-        assert_eq!(score.survivors, Vec::<String>::new());
-        assert!(score.caught == score.mutants && score.mutants > 1000, "{}", score.mutants);
-        let ways: Vec<&str> = score.listed.values().flat_map(|ways| ways.keys().copied()).collect();
-        for way in [
-            "over its bound",
-            "dropped",
-            "never taken",
-            "garbled",
-            "in another unit",
-            "off by a power of 1000",
-            "stale",
-            "from another machine",
-            "on a machine of another kind",
-            "output of another trial",
-            "output of another machine",
-            "a line garbled",
-            "a line dropped",
-            "the wrong subject passes",
-            "left out of verdicts.json",
-            "in verdicts.json twice",
-            "not run, and marked as held",
-            "control left out of verdicts.json",
-            "beside one that fails",
-            "beside one that was lost",
-            "beside one that is flaky",
-            "beside one that did not run",
-            "beside one not selected",
-            "declared until yesterday",
-            "declared for another relation",
-            "its control's probe changed",
-        ] {
-            assert!(ways.contains(&way), "no mutant is {way}");
-        }
     }
 
     #[test]
@@ -201,15 +162,6 @@ mod tests {
         );
         let results = |score: Score| (score.mutants, score.caught, score.survivors, score.listed);
         assert_eq!(results(usual.3), results(replaced.3));
-    }
-
-    #[test]
-    fn a_sample_that_was_changed_by_hand_is_found() {
-        let mut bundle = recorded();
-        let mine = |sample: &&mut Sample| sample.probe == "module.size" && sample.subject == "module of workload";
-        bundle.samples.iter_mut().find(mine).unwrap().value = Value::Number(120_000.0);
-        let error = selfcheck(&bundle).unwrap_err().to_string();
-        assert!(error.contains("A2-2: stored as \"holds\", but the samples say \"fails\""), "{error}");
     }
 
     #[test]

@@ -5,31 +5,23 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use serde_json::json;
 
-use super::restore::{Held, KIND, grown};
-use super::{BenchResult, format, summary};
+use super::restore::{Held, KIND};
+use super::{BenchResult, format, on_machines, summary};
 use assay::base::poll::{self, Look};
 use assay::base::progress::Progress;
-use assay::base::settings::Settings;
 use assay::exec::command::Command;
-use assay::run::with_temporary_context;
-use assay::targets::{Context, Definition, Nspawn, run_folder_path};
+use assay::targets::{Context, Definition, Nspawn};
 
 /// The kernel removes network interfaces and loop devices a moment after the last process that used them has ended.
 const A_MOMENT: Duration = Duration::from_secs(5);
 
 /// Starts this many machines, one after the other.
 pub async fn measure(starts: usize, progress: &Progress) -> anyhow::Result<BenchResult> {
-    let settings = Settings::read()?;
-    let work = async |context: &Context| {
-        let cost = rounds(starts, context).await?;
-        Ok((cost, run_folder_path(&context.run)))
-    };
     let before = around()?;
-    let (cost, folder) = with_temporary_context(&settings, progress, work).await?;
-    ensure!(!folder.exists(), "{} is left", folder.display());
+    let cost = on_machines(progress, async |context| rounds(starts, context).await).await?;
     poll::until("the end of what machines were made of", A_MOMENT, A_MOMENT / 50, async || {
         let left: Vec<String> = around()?.difference(&before).cloned().collect();
         Ok::<_, anyhow::Error>(if left.is_empty() { Look::Done(()) } else { Look::Waiting(left.join(", ")) })
@@ -52,9 +44,7 @@ async fn rounds(starts: usize, context: &Context) -> anyhow::Result<BenchResult>
         drop(machine);
         before.get_or_insert(Held::now()?);
     }
-    if let Some(before) = before {
-        grown(&before, &Held::now()?)?;
-    }
+    before.as_ref().map_or(Ok(()), Held::has_not_grown)?;
     let (start, cpu) = (summary(&seconds)?, summary(&used)?);
     Ok(BenchResult {
         line: format!(

@@ -7,9 +7,8 @@ use anyhow::{Context as _, ensure};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value as Json, json};
 
-use super::{BenchResult, format, repeated};
+use super::{BenchResult, format, scaled};
 use assay::base::progress::Progress;
-use assay::base::stats::Summary;
 use assay::base::unit::Unit;
 use assay::report;
 use assay::report::comparison::{self, Comparison};
@@ -24,25 +23,16 @@ pub async fn measure(repetitions: usize, progress: &Progress) -> anyhow::Result<
     let folder = tempfile::tempdir().context("no folder can be made for runs")?;
     progress.note(format!("report: comparing {YEAR} copies of a recorded run {repetitions} times"));
     let nights = copies(folder.path(), YEAR)?;
-    let month = series(&nights[..MONTH], repetitions).await?;
-    let year = series(&nights, repetitions).await?;
-    // The time per run with 365 runs, divided by the time per run with 30.
-    let ratio = year.median / month.median * MONTH as f64 / YEAR as f64;
+    let make = move |runs: usize| {
+        let nights = nights[..runs].to_vec();
+        Ok(move || compare(&nights))
+    };
+    let (year, ratio) = scaled([MONTH, YEAR], repetitions, make).await?;
     let (took, shown) = (format(&year), Unit::Times.format(ratio));
     Ok(BenchResult {
         line: format!("report: 365 runs read and compared, with a page of it, in {took}; a run costs {shown} of 30's"),
         numbers: json!({ "report_365_s": year.median, "report_cost_ratio": ratio }),
     })
-}
-
-async fn series(nights: &[PathBuf], repetitions: usize) -> anyhow::Result<Summary> {
-    let nights = nights.to_vec();
-    let work = move || {
-        let compared = compare(&nights)?;
-        ensure!(compared == nights.len(), "{compared} of {} runs were compared", nights.len());
-        Ok(())
-    };
-    repeated(repetitions, work).await
 }
 
 fn compare(nights: &[PathBuf]) -> anyhow::Result<usize> {

@@ -9,15 +9,13 @@ use std::fs;
 use anyhow::{Context as _, ensure};
 use serde_json::json;
 
-use super::{BenchResult, format, summary};
+use super::{BenchResult, format, on_machines, summary};
 use assay::base::platform::Arch;
 use assay::base::procfs;
 use assay::base::progress::Progress;
-use assay::base::settings::Settings;
 use assay::base::unit::Unit;
 use assay::exec::command::Command;
-use assay::run::with_temporary_context;
-use assay::targets::{Context, Definition, Machine, Urgency, Vm, run_folder_path};
+use assay::targets::{Context, Definition, Urgency, Vm};
 
 pub(super) const KIND: &str = "nano";
 /// The growth in this process's memory that is accepted at the end, in MiB: allocators do not give everything back.
@@ -38,18 +36,15 @@ impl Held {
         let memory = procfs::size(&status, "VmRSS").context("/proc/self/status has no VmRSS")?;
         Ok(Held { descriptors, memory: memory.0 >> 20 })
     }
+
+    pub(super) fn has_not_grown(&self) -> anyhow::Result<()> {
+        grown(self, &Held::now()?)
+    }
 }
 
 /// Boots and restores this many machines, one after the other, and checks that nothing of them is left.
 pub async fn measure(boots: usize, restores: usize, progress: &Progress) -> anyhow::Result<BenchResult> {
-    let settings = Settings::read()?;
-    let work = async |context: &Context| {
-        let cost = rounds(boots, restores, context).await?;
-        Ok((cost, run_folder_path(&context.run)))
-    };
-    let (cost, folder) = with_temporary_context(&settings, progress, work).await?;
-    ensure!(!folder.exists(), "{} is left", folder.display());
-    Ok(cost)
+    on_machines(progress, async |context| rounds(boots, restores, context).await).await
 }
 
 async fn rounds(boots: usize, restores: usize, context: &Context) -> anyhow::Result<BenchResult> {
@@ -70,15 +65,14 @@ async fn rounds(boots: usize, restores: usize, context: &Context) -> anyhow::Res
     for restore in 1..=restores {
         let machine = Box::pin(vm.machine(&format!("restore-{restore}"), Urgency::First)).await?;
         seconds[1].push(machine.boot.as_secs_f64());
-        numbers.insert(random_number(&machine).await?);
+        // The kernel of no other machine gives the same.
+        numbers.insert(machine.shell.read(&Command::new("cat").arg("/proc/sys/kernel/random/uuid")).await?);
         machine.shut_down().await;
         drop(machine);
         before.get_or_insert(Held::now()?);
     }
     ensure!(numbers.len() == restores, "of {restores} machines only {} had random numbers of their own", numbers.len());
-    if let Some(before) = before {
-        grown(&before, &Held::now()?)?;
-    }
+    before.as_ref().map_or(Ok(()), Held::has_not_grown)?;
     let (boot, restore) = (summary(&seconds[0])?, summary(&seconds[1])?);
     let ratio = boot.median / restore.median;
     Ok(BenchResult {
@@ -95,12 +89,7 @@ async fn rounds(boots: usize, restores: usize, context: &Context) -> anyhow::Res
     })
 }
 
-/// Reads a number from the machine's kernel that no other machine has.
-async fn random_number(machine: &Machine) -> anyhow::Result<String> {
-    machine.shell.read(&Command::new("cat").arg("/proc/sys/kernel/random/uuid")).await
-}
-
-pub(super) fn grown(before: &Held, after: &Held) -> anyhow::Result<()> {
+fn grown(before: &Held, after: &Held) -> anyhow::Result<()> {
     // Other threads close connections and children: a few may still be open.
     let (descriptors, more) = (after.descriptors.saturating_sub(before.descriptors), 8);
     ensure!(descriptors <= more, "{descriptors} more files, sockets or pipes are open than after the first machine");

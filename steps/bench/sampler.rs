@@ -104,14 +104,10 @@ mod tests {
     }
 
     #[test]
-    fn cpu_time_is_what_bash_reports_divided_by_the_time_of_the_looks() {
+    fn cpu_time_is_that_of_whole_looks_divided_by_their_time() {
         let text = format!("begin 5\n{LOOKED}over 15\nsampler.memory 700416\n0m0.002s 0m0.000s\n0m0.030s 0m0.020s\n");
         assert_eq!(parse(&text, 1).unwrap(), (0.005, 700_416.0));
         assert_eq!(clock("2m1.500s"), Some(121.5));
-    }
-
-    #[test]
-    fn a_look_that_saw_less_and_a_missing_cost_are_errors() {
         let times = "0m0.002s 0m0.000s\n0m0.030s 0m0.020s\n";
         let error = |text: &str| parse(text, 1).unwrap_err().to_string();
         assert_eq!(error(&format!("begin 5\nlook 5\nover 6\n{times}")), "0 of 1 looks saw \"unit.kernel\"");

@@ -6,8 +6,7 @@
 //! measured. This favours a fresh connection, because a real `sshd` starts processes and a session for each.
 
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,17 +36,17 @@ pub async fn measure(rounds: usize, progress: &Progress) -> anyhow::Result<Bench
     let server = Server::start(&key, Arc::new(answer)).await?;
     let held = Shell::ssh(Ssh::connect(&server.login("loopback", &key)).await?, Arc::new(NoopObserver));
     let folder = tempfile::tempdir().context("no folder can be made for a key")?;
-    let client = Client::new(folder.path(), &text, &server)?;
-    let master = client.command(&["-o", "ControlMaster=yes", "-N"], &[]).time_limit(Duration::from_secs(600));
+    let config = configure(folder.path(), &text, &server)?;
+    let master = ssh(&config, &["-o", "ControlMaster=yes", "-N"], &[]).time_limit(Duration::from_secs(600));
     // The shared connection is closed when the future that waits for it is dropped.
     tokio::select! {
         ended = host.run(&master) => bail!("the ssh that shares its connection ended: {}", ended?.errors().trim()),
-        cost = rounds_of(rounds, &host, &held, &client) => cost,
+        cost = rounds_of(rounds, &host, &held, &config) => cost,
     }
 }
 
-async fn rounds_of(rounds: usize, host: &Shell, held: &Shell, client: &Client) -> anyhow::Result<BenchResult> {
-    let check = client.command(&["-O", "check"], &[]);
+async fn rounds_of(rounds: usize, host: &Shell, held: &Shell, config: &str) -> anyhow::Result<BenchResult> {
+    let check = ssh(config, &["-O", "check"], &[]);
     let ready = async || {
         let output = host.run(&check).await?;
         Ok::<_, anyhow::Error>(match output.succeeded() {
@@ -57,8 +56,8 @@ async fn rounds_of(rounds: usize, host: &Shell, held: &Shell, client: &Client) -
     };
     poll::until("a connection to share", Duration::from_secs(60), Duration::from_millis(50), ready).await?;
     let direct = Command::new("echo").arg("hello");
-    let fresh = client.command(&["-o", "ControlPath=none"], &["echo", "hello"]);
-    let shared = client.command(&[], &["echo", "hello"]);
+    let fresh = ssh(config, &["-o", "ControlPath=none"], &["echo", "hello"]);
+    let shared = ssh(config, &[], &["echo", "hello"]);
     let mut seconds = [const { Vec::new() }; 3];
     for _ in 0..rounds {
         for (way, (shell, command)) in [(held, &direct), (host, &fresh), (host, &shared)].into_iter().enumerate() {
@@ -88,35 +87,25 @@ fn answered(output: Output) -> anyhow::Result<f64> {
     Ok(seconds)
 }
 
-/// OpenSSH's `ssh`; its command line alone sets the destination, the user, and the host key to accept.
-struct Client {
-    options: Vec<String>,
+/// Writes the configuration that alone sets the user, the key, and the host key that `ssh` accepts.
+fn configure(folder: &Path, key: &str, server: &Server) -> anyhow::Result<String> {
+    let path = |name: &str| folder.join(name).display().to_string();
+    let [identity, known, control, config] = ["key", "known_hosts", "control", "config"].map(path);
+    fs::write(&identity, key)?;
+    // ssh rejects a key that others may read.
+    fs::set_permissions(&identity, fs::Permissions::from_mode(0o600))?;
+    fs::write(&known, server.known_host()?)?;
+    let settings = format!(
+        "User assay\nPort {}\nIdentityFile {identity}\nUserKnownHostsFile {known}\nControlPath {control}\n\
+         IdentitiesOnly yes\nStrictHostKeyChecking yes\nBatchMode yes\n",
+        server.port()
+    );
+    fs::write(&config, settings)?;
+    Ok(config)
 }
 
-impl Client {
-    fn new(folder: &Path, key: &str, server: &Server) -> anyhow::Result<Client> {
-        let (identity, known) = (folder.join("key"), folder.join("known_hosts"));
-        // ssh rejects a key that others may read.
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&identity)?;
-        file.write_all(key.as_bytes())?;
-        fs::write(&known, server.known_host()?)?;
-        let settings = [
-            format!("IdentityFile={}", identity.display()),
-            format!("UserKnownHostsFile={}", known.display()),
-            format!("ControlPath={}", folder.join("control").display()),
-            format!("Port={}", server.port()),
-        ];
-        let fixed =
-            ["IdentitiesOnly=yes", "StrictHostKeyChecking=yes", "BatchMode=yes", "User=assay"].map(str::to_owned);
-        let options = settings.into_iter().chain(fixed).flat_map(|setting| ["-o".to_owned(), setting]);
-        Ok(Client { options: ["-F".to_owned(), "none".to_owned()].into_iter().chain(options).collect() })
-    }
-
-    /// If an option is given twice, ssh uses the first.
-    fn command(&self, options: &[&str], remote: &[&str]) -> Command {
-        let command = Command::new("ssh").args(options.iter().copied()).args(self.options.iter().cloned());
-        command.arg("127.0.0.1").args(remote.iter().copied())
-    }
+fn ssh(config: &str, options: &[&str], remote: &[&str]) -> Command {
+    Command::new("ssh").args(["-F", config]).args(options.iter().copied()).arg("127.0.0.1").args(remote.iter().copied())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::{Suite, print_line};
+use super::{SuiteArgs, print_line};
 use crate::e2e::{self, catalogue};
 use assay::base::exit_status::{Exit, ExitStatus, usage};
 use assay::base::settings::Settings;
@@ -44,7 +44,7 @@ pub enum MachineTodo {
     /// List every step that features may use, with its parameters and an example
     Steps {
         #[command(flatten)]
-        suite: Suite,
+        suite: SuiteArgs,
     },
     /// Remove what finished runs have left; a run in progress is not touched
     ///
@@ -76,7 +76,7 @@ pub fn main(todo: MachineTodo) -> Result<ExitStatus, Exit> {
     Ok(ExitStatus::Success)
 }
 
-fn steps(suite: &Suite, settings: &Settings) -> Result<(), Exit> {
+fn steps(suite: &SuiteArgs, settings: &Settings) -> Result<(), Exit> {
     print_line(catalogue::listed(&suite.read(settings)?, suite.json).map_err(usage)?.trim_end());
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Checks whether a run could begin in AWS. It asks what a run asks first, and creates nothing.
 
-use super::{Check, LIMIT, Outcome, Problem, State};
+use super::{Fault, HostCheck, LIMIT, State, Tried};
 use assay::base::instance_spec::InstanceSpec;
 use assay::base::progress::Progress;
 use assay::base::settings::Settings;
@@ -11,16 +11,16 @@ use assay::targets::ec2::AwsPreflight;
 const THEN: &str = "then ask again";
 
 /// Asks AWS, in the order of need.
-pub async fn checks(settings: &Settings, progress: &Progress) -> Vec<Check> {
+pub async fn checks(settings: &Settings, progress: &Progress) -> Vec<HostCheck> {
     let order = InstanceSpec::default();
     let Ok(preflight) = tokio::time::timeout(LIMIT, AwsPreflight::open(&order, settings)).await else {
         let late = format!("its settings cannot be read within {} s", LIMIT.as_secs());
-        return vec![check("AWS", Err(Problem::missing(late)), "see what `aws configure list` says")];
+        return vec![check("AWS", Err(Fault::missing(late)), "see what `aws configure list` says")];
     };
     progress.note("asking AWS");
     let mut checks = Vec::new();
     if let Some(endpoint) = &settings.fake_aws.endpoint {
-        let problem = Problem::warning(format!("none: {endpoint} stands in for it"));
+        let problem = Fault::warning(format!("none: {endpoint} stands in for it"));
         checks.push(check("AWS", Err(problem), "unset AWS_ENDPOINT_URL to ask AWS itself"));
     }
     checks.extend(place(preflight.region(), &order, settings));
@@ -31,10 +31,10 @@ pub async fn checks(settings: &Settings, progress: &Progress) -> Vec<Check> {
 }
 
 /// Checks that a region is set and that there is a price for what is ordered there.
-fn place(region: Option<&str>, order: &InstanceSpec, settings: &Settings) -> Vec<Check> {
+fn place(region: Option<&str>, order: &InstanceSpec, settings: &Settings) -> Vec<HostCheck> {
     let remedy = "set AWS_REGION, or `region` of your AWS profile";
     let Some(region) = region else {
-        return vec![check("region", Err(Problem::missing("none is set")), remedy)];
+        return vec![check("region", Err(Fault::missing("none is set")), remedy)];
     };
     let from = match settings.region.as_deref() == Some(region) {
         true => "by AWS_REGION or AWS_DEFAULT_REGION",
@@ -45,14 +45,13 @@ fn place(region: Option<&str>, order: &InstanceSpec, settings: &Settings) -> Vec
     let price = price.map(|quote| format!("{} at most, for {minutes} minutes", quote.at_most.total()));
     vec![
         check("region", Ok(format!("{region} ({from})")), remedy),
-        check("price of a run", price.map_err(Problem::from), "or take a region that has one (AWS_REGION)"),
+        check("price of a run", price.map_err(Fault::from), "or take a region that has one (AWS_REGION)"),
     ]
 }
 
 /// Checks who the caller is, and what the caller may use of EC2 and of ECR Public.
-async fn account(preflight: &AwsPreflight, order: &InstanceSpec) -> Vec<Check> {
-    let not_tried =
-        |name, why: &str| check(name, Err(Problem::warning(format!("not tried: {why}"))), "mend that first");
+async fn account(preflight: &AwsPreflight, order: &InstanceSpec) -> Vec<HostCheck> {
+    let not_tried = |name, why: &str| check(name, Err(Fault::warning(format!("not tried: {why}"))), "mend that first");
     let (credentials, known) = ask(preflight, "credentials", preflight.credentials()).await;
     if !known {
         return vec![credentials, not_tried("EC2 and ECR Public", "there are no credentials")];
@@ -82,19 +81,19 @@ async fn ask(
     preflight: &AwsPreflight,
     name: &str,
     answer: impl Future<Output = anyhow::Result<String>>,
-) -> (Check, bool) {
+) -> (HostCheck, bool) {
     let (outcome, others) = match tokio::time::timeout(LIMIT, answer).await {
         Ok(Ok(found)) => (Ok(found), true),
         Ok(Err(error)) => {
             let (found, remedy, only_here) = preflight.failure(&error);
-            (Err(Problem { remedy, ..Problem::missing(found) }), only_here)
+            (Err(Fault { remedy, ..Fault::missing(found) }), only_here)
         }
-        Err(_) => (Err(Problem::late(LIMIT)), false),
+        Err(_) => (Err(Fault::late(LIMIT)), false),
     };
     (check(name, outcome, THEN), others)
 }
 
 /// Names a check of AWS so that it differs from the checks of this host.
-fn check(name: &str, outcome: Outcome, remedy: &str) -> Check {
-    Check::of(format!("ec2: {name}"), remedy.to_owned(), true, outcome)
+fn check(name: &str, outcome: Tried, remedy: &str) -> HostCheck {
+    HostCheck::of(format!("ec2: {name}"), remedy.to_owned(), true, outcome)
 }

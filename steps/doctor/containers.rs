@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::host::Host;
 use super::programs::program;
-use super::{Outcome, Problem, Try};
+use super::{Fault, Tried, Try};
 use assay::exec::command::{Command, tail};
 use assay::workloads::registry;
 
@@ -28,28 +28,28 @@ pub fn tries(host: &Arc<Host>) -> Vec<Try> {
     tries
 }
 
-async fn podman(host: Arc<Host>) -> Outcome {
+async fn podman(host: Arc<Host>) -> Tried {
     let format = "{{.Version.Version}}, storage {{.Store.GraphDriverName}}, cgroups {{.Host.CgroupsVersion}}";
     let printed = host.ask("podman", Command::new("podman").args(["info", "--format", format])).await?;
     Ok(printed.lines().next().unwrap_or_default().to_owned())
 }
 
-async fn rootless(host: Arc<Host>) -> Outcome {
+async fn rootless(host: Arc<Host>) -> Tried {
     let map = host.start("uidmap", Command::new("podman").args(["unshare", "cat", "/proc/self/uid_map"])).await?;
     // Without ids of its own, the user is the only one there.
     match map.text().lines().count() > 1 {
         true => Ok("has user ids of its own".to_owned()),
         false => {
-            Err(Problem::missing(format!("no user ids of its own: {}", tail(&map.errors(), 1)).trim_end_matches(": "))
+            Err(Fault::missing(format!("no user ids of its own: {}", tail(&map.errors(), 1)).trim_end_matches(": "))
                 .remedy(format!("{} gives them to this user", host.setup())))
         }
     }
 }
 
-async fn container(host: Arc<Host>) -> Outcome {
+async fn container(host: Arc<Host>) -> Tried {
     let image = host.registry_image();
     if !host.has_registry_image().await {
-        let problem = Problem::warning(format!("not tried: {image} is not here yet"));
+        let problem = Fault::warning(format!("not tried: {image} is not here yet"));
         return Err(problem.remedy("the first run gets it and tries it"));
     }
     let build_dir = host.build_dir()?;
@@ -57,7 +57,7 @@ async fn container(host: Arc<Host>) -> Outcome {
     let Ok(runtime) = tokio::time::timeout(TRIAL, trial).await else {
         let remove = ["rm", "--force", "--ignore", &registry::trial(&build_dir.run)];
         let _ = host.start("podman", Command::new("podman").args(remove).time_limit(REMOVAL)).await;
-        let problem = Problem::missing(format!("a container did not run within {} s", TRIAL.as_secs()));
+        let problem = Fault::missing(format!("a container did not run within {} s", TRIAL.as_secs()));
         return Err(problem.remedy(format!("see what `podman run --rm {image}` does")));
     };
     Ok(match runtime? {

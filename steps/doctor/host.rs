@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
-use super::{Outcome, Problem};
+use super::{Fault, Tried};
 use assay::base::commands;
 use assay::base::packages::Distribution;
 use assay::base::platform::{Arch, TargetSpec};
@@ -143,21 +143,21 @@ impl Host {
     }
 
     /// Runs a program of a package; returns its output, successful or not, or why it could not start or end.
-    pub async fn start(&self, package: &str, mut command: Command) -> Result<Output, Problem> {
+    pub async fn start(&self, package: &str, mut command: Command) -> Result<Output, Fault> {
         let Some(path) = command.argv.first().and_then(|program| programs::find(program)) else {
-            return Err(Problem::missing("not installed").remedy(self.distribution.install(&[package])));
+            return Err(Fault::missing("not installed").remedy(self.distribution.install(&[package])));
         };
         command.argv[0] = path.display().to_string();
         let limit = command.time_limit.min(LIMIT);
         self.shell.run(&command.time_limit(limit)).await.map_err(|error| {
             let reinstall = self.distribution.reinstall(&[package]);
-            Problem::missing(format!("does not work: {error}"))
+            Fault::missing(format!("does not work: {error}"))
                 .remedy(format!("try it by hand; if it is damaged: {reinstall}"))
         })
     }
 
     /// Runs a program of a package that must exit with code 0; returns what it printed, errors last.
-    pub async fn ask(&self, package: &str, command: Command) -> Outcome {
+    pub async fn ask(&self, package: &str, command: Command) -> Tried {
         let line = command.line();
         let output = self.start(package, command).await?;
         if output.succeeded() {
@@ -165,7 +165,7 @@ impl Host {
         }
         let printed = if output.errors().trim().is_empty() { output.text() } else { output.errors() };
         let reinstall = self.distribution.reinstall(&[package]);
-        Err(Problem::missing(format!("does not work: `{line}` ended with {}: {}", output.status, tail(&printed, 1)))
+        Err(Fault::missing(format!("does not work: `{line}` ended with {}: {}", output.status, tail(&printed, 1)))
             .remedy(format!("see what `{line}` says; if it is damaged: {reinstall}")))
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::host::{Disk, Host};
 use super::programs::{program, shortened};
-use super::{Outcome, Problem, State, Try};
+use super::{Fault, State, Tried, Try};
 use assay::base::commands;
 use assay::base::platform::Arch;
 use assay::exec::command::Command;
@@ -52,19 +52,19 @@ fn emulator(arch: Arch) -> [&'static str; 3] {
     [system, "qemu-utils", "ipxe-qemu"]
 }
 
-async fn qemu(host: Arc<Host>, arch: Arch, newer: String) -> Outcome {
+async fn qemu(host: Arc<Host>, arch: Arch, newer: String) -> Tried {
     let version = Command::new(targets::emulator(arch)).arg("--version");
     // The package's name depends on the version of the distribution.
     host.ask(emulator(arch)[0], version).await.map_err(|problem| problem.remedy(newer))?;
     let installed = Qemu::installed(&host.shell, arch).await?;
     match installed.fit(Accelerator::Tcg) {
         Ok(()) => Ok(installed.version),
-        Err(error) => Err(Problem::missing(format!("too old: {error}"))),
+        Err(error) => Err(Fault::missing(format!("too old: {error}"))),
     }
 }
 
 /// Starts a machine that has only our network card, and ends it before its first instruction.
-async fn card(host: Arc<Host>, arch: Arch) -> Outcome {
+async fn card(host: Arc<Host>, arch: Arch) -> Tried {
     let command = Qemu { program: targets::emulator(arch), version: String::new(), build: String::new() }.bare(arch);
     let output = host.start(emulator(arch)[0], command).await?;
     if output.succeeded() {
@@ -72,16 +72,16 @@ async fn card(host: Arc<Host>, arch: Arch) -> Outcome {
     }
     let errors = output.errors();
     let first = errors.lines().next().unwrap_or("and says nothing");
-    Err(Problem::missing(format!("does not start ({}): {first}", output.status)))
+    Err(Fault::missing(format!("does not start ({}): {first}", output.status)))
 }
 
-async fn acceleration(host: Arc<Host>, arch: Arch) -> Outcome {
+async fn acceleration(host: Arc<Host>, arch: Arch) -> Tried {
     let emulated = |reason: String| {
         let cost = match host.has_the_device() {
             true => "claims about time are recorded, not judged",
             false => "controls take long",
         };
-        Problem::warning(format!("{reason}: the cpu is emulated: {cost}"))
+        Fault::warning(format!("{reason}: the cpu is emulated: {cost}"))
     };
     if Arch::host() != Some(arch) {
         return Err(emulated("another architecture than this host's".to_owned()));
@@ -95,7 +95,7 @@ async fn acceleration(host: Arc<Host>, arch: Arch) -> Outcome {
     }
     let Some(image) = host.disks.iter().find(|disk| disk.arch == arch).and_then(|disk| disk.kept.as_ref()) else {
         let untried = "KVM can be opened; whether a guest starts on it was not tried without a disk";
-        return Err(Problem::warning(untried).remedy("the first run tries it"));
+        return Err(Fault::warning(untried).remedy("the first run tries it"));
     };
     let context = host.context().map_err(|error| emulated(format!("KVM cannot be tried ({error:#})")))?;
     let tried = targets::try_kvm(&context, image, arch).await;
@@ -103,11 +103,11 @@ async fn acceleration(host: Arc<Host>, arch: Arch) -> Outcome {
     Ok("KVM: a guest starts on it".to_owned())
 }
 
-fn disk_of(disk: &Disk) -> Outcome {
+fn disk_of(disk: &Disk) -> Tried {
     let name = disk.definition.distribution.name();
     match &disk.kept {
         Some(image) => Ok(format!("{name}, {} packages, made {}", image.manifest.packages.len(), image.manifest.built)),
-        None => Err(Problem::warning(format!("{name} is not made yet: the first run does that"))),
+        None => Err(Fault::warning(format!("{name} is not made yet: the first run does that"))),
     }
 }
 
@@ -136,8 +136,7 @@ fn makers(host: &Arc<Host>) -> Vec<Try> {
 
 /// Makes a check that is needed only if disks are still to be made.
 fn for_disks(needed: bool, check: Try) -> Try {
-    let noted =
-        move |outcome: Outcome| outcome.map_err(|problem| if needed { problem } else { kept(problem, "disks") });
+    let noted = move |outcome: Tried| outcome.map_err(|problem| if needed { problem } else { kept(problem, "disks") });
     Try { needed, ..check.then(async move |outcome| noted(outcome)) }
 }
 
@@ -145,20 +144,20 @@ fn for_disks(needed: bool, check: Try) -> Try {
 fn for_images(host: &Arc<Host>, check: Try) -> Try {
     let host = host.clone();
     check.then(async move |outcome| match outcome {
-        Err(problem) if !host.makes_images().await => Err(Problem { state: State::Warning, ..kept(problem, "images") }),
+        Err(problem) if !host.makes_images().await => Err(Fault { state: State::Warning, ..kept(problem, "images") }),
         outcome => outcome,
     })
 }
 
 /// Adds to a problem that nothing needs the tool now.
-fn kept(problem: Problem, what: &str) -> Problem {
+fn kept(problem: Fault, what: &str) -> Fault {
     let found = format!("{} (only needed to make {what}, and those are kept)", problem.found);
-    Problem { found, ..problem }
+    Fault { found, ..problem }
 }
 
-async fn keys(host: Arc<Host>) -> Outcome {
+async fn keys(host: Arc<Host>) -> Tried {
     if !std::path::Path::new(KEYRING).exists() {
-        return Err(Problem::missing(format!("{KEYRING} is not there")));
+        return Err(Fault::missing(format!("{KEYRING} is not there")));
     }
     let home = host.folder().display().to_string();
     let show = ["--homedir", &home, "--batch", "--no-autostart", "--quiet", "--show-keys", KEYRING];
@@ -167,15 +166,15 @@ async fn keys(host: Arc<Host>) -> Outcome {
 }
 
 /// Checks whether programs of another architecture run here.
-async fn programs_of(host: Arc<Host>, arch: Arch) -> Outcome {
+async fn programs_of(host: Arc<Host>, arch: Arch) -> Tried {
     let output = host.start("arch-test", Command::new("arch-test").arg(arch.debian())).await?;
     match output.succeeded() {
         true => Ok("run, through qemu-user".to_owned()),
-        false => Err(Problem::missing("do not run here")),
+        false => Err(Fault::missing("do not run here")),
     }
 }
 
-async fn mirror(host: Arc<Host>) -> Outcome {
+async fn mirror(host: Arc<Host>) -> Tried {
     let distribution = host.disks.first().map_or(DebianRelease::Debian13, |disk| disk.definition.distribution);
     let mirror = targets::reach_mirror(&host.shell, &host.settings, distribution, host.folder()).await?;
     Ok(format!("{mirror} has {}", distribution.name()))
@@ -187,7 +186,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_problem_with_a_tool_that_nothing_needs_now_says_so() {
-        let failing = || Try::needed("x", "", std::future::ready(Err(Problem::missing("not installed"))));
+        let failing = || Try::needed("x", "", std::future::ready(Err(Fault::missing("not installed"))));
         assert_eq!(for_disks(true, failing()).attempt.await.unwrap_err().found, "not installed");
         let unneeded = for_disks(false, failing());
         assert!(!unneeded.needed);

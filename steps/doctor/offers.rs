@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Outcome, Problem, Try};
+use super::{Fault, Tried, Try};
 use assay::base::host_offers::{Feature, HostOffers, Lack};
 use assay::base::platform::TargetSpec;
 
@@ -11,9 +11,9 @@ pub fn tries(target: &TargetSpec, cache: &Path) -> Vec<Try> {
     let found = HostOffers::find(cache);
     let features = found.iter().filter(|(feature, _)| *feature != Feature::Kvm);
     let one = |(feature, lack): (Feature, Option<&Lack>)| {
-        let outcome: Outcome = match lack {
+        let outcome: Tried = match lack {
             None => Ok("works".to_owned()),
-            Some(lack) => Err(Problem::missing(lack.to_string())),
+            Some(lack) => Err(Fault::missing(lack.to_string())),
         };
         let elsewhere = "what needs it is judged on machines that have it";
         let remedy = lack.and_then(|lack| lack.remedy(feature)).unwrap_or(elsewhere);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::host::Host;
-use super::{Outcome, Problem, Try};
+use super::{Fault, Tried, Try};
 use assay::base::platform::TargetSpec;
 use assay::exec::command::Command;
 
@@ -51,11 +51,11 @@ pub fn tries(host: &Arc<Host>, target: &TargetSpec) -> Vec<Try> {
 }
 
 /// Checks `ssh-keygen`. It has no harmless option: it prints its usage, and fails.
-async fn ssh_keygen(host: Arc<Host>) -> Outcome {
+async fn ssh_keygen(host: Arc<Host>) -> Tried {
     let output = host.start("openssh-client", Command::new("ssh-keygen").arg("-?")).await?;
     match output.errors().contains("-Y sign") {
         true => Ok("can sign".to_owned()),
-        false => Err(Problem::missing("cannot sign: it is older than OpenSSH 8.2, or no OpenSSH")),
+        false => Err(Fault::missing("cannot sign: it is older than OpenSSH 8.2, or no OpenSSH")),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::host::Host;
-use super::{Outcome, Problem, Try};
+use super::{Fault, Tried, Try};
 use assay::base::commands;
 use assay::base::host_capacity::HostCapacity;
 use assay::base::unit::Bytes;
@@ -22,7 +22,7 @@ pub fn tries(host: &Arc<Host>, machines: bool) -> Vec<Try> {
     let space = format!("free some space on {}, or set ASSAY_CACHE", cache.display());
     let needed = if host.makes_disks() { DISK_NEEDED } else { LITTLE };
     let journals = host.settings.journals();
-    let now = std::future::ready::<Outcome>;
+    let now = std::future::ready::<Tried>;
     let mut tries = vec![
         Try::needed("cache", other, now(writable(cache))),
         Try::needed("disk space", space, now(space_for(cache, needed))),
@@ -43,57 +43,57 @@ fn nearest(path: &Path) -> &Path {
     path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"))
 }
 
-fn writable(cache: &Path) -> Outcome {
+fn writable(cache: &Path) -> Tried {
     match tempfile::tempdir_in(nearest(cache)) {
         Ok(_) => Ok(cache.display().to_string()),
-        Err(error) => Err(Problem::missing(format!("{} cannot be written to: {}", cache.display(), error.kind()))),
+        Err(error) => Err(Fault::missing(format!("{} cannot be written to: {}", cache.display(), error.kind()))),
     }
 }
 
-fn space_for(cache: &Path, needed: Bytes) -> Outcome {
+fn space_for(cache: &Path, needed: Bytes) -> Tried {
     match free_space(nearest(cache)) {
         Ok(free) if free >= needed => Ok(format!("{free} free, {needed} needed")),
-        Ok(free) => Err(Problem::missing(format!("{free} free, {needed} needed"))),
-        Err(error) => Err(Problem::missing(format!("{} cannot be measured: {error}", cache.display()))),
+        Ok(free) => Err(Fault::missing(format!("{free} free, {needed} needed"))),
+        Err(error) => Err(Fault::missing(format!("{} cannot be measured: {error}", cache.display()))),
     }
 }
 
 /// Checks whether there is memory for machines that each take this much at most, calculated as in a run.
-fn memory(capacity: &HostCapacity, each: Bytes) -> Outcome {
+fn memory(capacity: &HostCapacity, each: Bytes) -> Tried {
     let each_needs = format!("capacity for {}, {each} for each at most", capacity.summary());
     match capacity.machines(each) {
         0 if capacity.memory() == Bytes(0) => {
-            Err(Problem::missing("what is free is left to everything else on this host"))
+            Err(Fault::missing("what is free is left to everything else on this host"))
         }
-        0 => Err(Problem::warning(format!("{each_needs}: only machines that take less fit"))),
-        1 => Err(Problem::warning(format!("{each_needs}: one is up at a time, and a run takes long"))),
+        0 => Err(Fault::warning(format!("{each_needs}: only machines that take less fit"))),
+        1 => Err(Fault::warning(format!("{each_needs}: one is up at a time, and a run takes long"))),
         _ => Ok(each_needs),
     }
 }
 
-fn sockets() -> Outcome {
+fn sockets() -> Tried {
     let prefix = run_folder_path("");
     let name = prefix.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let opened = tempfile::Builder::new().prefix(&name).tempdir_in(prefix.parent().unwrap_or(&prefix));
     match opened.and_then(|folder| UnixListener::bind(folder.path().join("socket"))) {
         Ok(_) => Ok("can be opened".to_owned()),
-        Err(error) => Err(Problem::missing(format!("cannot be opened: {error}"))),
+        Err(error) => Err(Fault::missing(format!("cannot be opened: {error}"))),
     }
 }
 
-fn any_live_run(journals: &Path) -> Outcome {
+fn any_live_run(journals: &Path) -> Tried {
     match cleanup::live_runs(journals) {
         Ok(runs) if runs.is_empty() => Ok("none".to_owned()),
-        Ok(_) => Err(Problem::warning("one is under way")),
-        Err(error) => Err(Problem::warning(format!("{error:#}")).remedy("set ASSAY_CACHE to a folder of yours")),
+        Ok(_) => Err(Fault::warning("one is under way")),
+        Err(error) => Err(Fault::warning(format!("{error:#}")).remedy("set ASSAY_CACHE to a folder of yours")),
     }
 }
 
-fn leftovers(journals: &Path) -> Outcome {
+fn leftovers(journals: &Path) -> Tried {
     match cleanup::stale_journals(journals) {
         Ok(0) => Ok("none".to_owned()),
-        Ok(runs) => Err(Problem::warning(format!("of {runs} run{}", if runs == 1 { "" } else { "s" }))),
-        Err(error) => Err(Problem::warning(format!("{error:#}")).remedy("set ASSAY_CACHE to a folder of yours")),
+        Ok(runs) => Err(Fault::warning(format!("of {runs} run{}", if runs == 1 { "" } else { "s" }))),
+        Err(error) => Err(Fault::warning(format!("{error:#}")).remedy("set ASSAY_CACHE to a folder of yours")),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::host::Host;
 use super::programs::{shortened, version};
-use super::{Outcome, Problem, Try};
+use super::{Fault, Tried, Try};
 use assay::exec::command::Command;
 
 const WASM: &str = "wasm32-wasip1";
@@ -44,35 +44,35 @@ fn with(program: &str, channel: Option<&str>) -> Command {
 }
 
 /// Explains why a program of Rust did not start; a missing rustup comes first.
-fn without(problem: Problem) -> Problem {
+fn without(problem: Fault) -> Fault {
     match problem.found == "not installed" {
-        true => Problem::missing("Rust is not installed")
+        true => Fault::missing("Rust is not installed")
             .remedy("install rustup as https://rustup.rs says; the toolchain follows by itself"),
         // rustup's message is about toolchains, not about packages.
-        false => Problem { remedy: None, ..problem },
+        false => Fault { remedy: None, ..problem },
     }
 }
 
-async fn cargo(host: Arc<Host>, channel: Option<String>) -> Outcome {
+async fn cargo(host: Arc<Host>, channel: Option<String>) -> Tried {
     let printed = host.ask("rustup", with("cargo", channel.as_deref()).arg("--version")).await;
     printed.map(shortened).map_err(without)
 }
 
-async fn compiler(host: Arc<Host>, channel: Option<String>) -> Outcome {
+async fn compiler(host: Arc<Host>, channel: Option<String>) -> Tried {
     let printed = host.ask("rustup", with("rustc", channel.as_deref()).arg("--version")).await.map_err(without)?;
     match (version(&printed), channel) {
-        (None, _) => Err(Problem::missing(format!("rustc says no version: {}", printed.trim()))),
+        (None, _) => Err(Fault::missing(format!("rustc says no version: {}", printed.trim()))),
         (Some(found), Some(channel)) if !channel.starts_with(|c: char| c.is_ascii_digit()) || found == channel => {
             Ok(format!("{found} (rust-toolchain.toml: {channel})"))
         }
         (Some(found), Some(channel)) => {
-            Err(Problem::missing(format!("rustc is {found}, and the claims are pinned to {channel}")))
+            Err(Fault::missing(format!("rustc is {found}, and the claims are pinned to {channel}")))
         }
         (Some(found), None) => Ok(found.to_owned()),
     }
 }
 
-async fn compiles(host: Arc<Host>, channel: Option<String>, target: Option<&str>) -> Outcome {
+async fn compiles(host: Arc<Host>, channel: Option<String>, target: Option<&str>) -> Tried {
     let to = host.folder().join(target.unwrap_or("native"));
     let mut command = with("rustc", channel.as_deref()).args(["--edition", "2024", "--crate-name", "empty"]);
     if let Some(target) = target {
@@ -85,7 +85,7 @@ async fn compiles(host: Arc<Host>, channel: Option<String>, target: Option<&str>
     }
     let errors = output.errors();
     let printed = errors.lines().find(|line| line.starts_with("error")).or(errors.lines().next());
-    Err(Problem::missing(format!("does not compile an empty program: {}", printed.unwrap_or("and says nothing"))))
+    Err(Fault::missing(format!("does not compile an empty program: {}", printed.unwrap_or("and says nothing"))))
 }
 
 #[cfg(test)]

@@ -64,8 +64,6 @@ pub fn listed(suite: &ClaimSuite, json: bool) -> anyhow::Result<String> {
         false => Ok(catalogue.render()),
     }
 }
-
-/// How the features use one step.
 struct Uses {
     first: Example,
     /// The table below the text of the first use.

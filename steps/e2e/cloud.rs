@@ -1,14 +1,9 @@
 //! Steps about the device as an instance in AWS, and about the run's cost and time: sections A.5, A.8, A.10 and A.11 of
 //! the annex.
 
-use assay::base::unit::Unit;
-use assay::measurement::Value;
+use crate::e2e::params::DollarsWord;
+use crate::e2e::prelude::*;
 use assay::targets::cloud::CANONICAL;
-use assay::verdict::Rule;
-use cucumber::{given, then, when};
-
-use crate::e2e::params::{DollarsWord, DurationWord};
-use crate::e2e::world::ScenarioWorld;
 
 #[given(expr = "the newest Ubuntu 24.04 image for arm64 from owner {string}")]
 async fn newest_image(world: &mut ScenarioWorld, owner: String) -> anyhow::Result<()> {

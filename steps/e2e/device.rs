@@ -1,6 +1,6 @@
 //! Steps about the machine: section A.5 of the annex.
 
-use crate::e2e::fixtures::Kind;
+use crate::e2e::fixtures::JobKind;
 use crate::e2e::prelude::*;
 
 #[given("the device")]
@@ -10,7 +10,7 @@ async fn the_device(world: &mut ScenarioWorld) -> anyhow::Result<()> {
 
 #[given("a machine with 1 GiB of memory")]
 async fn larger_machine(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    world.about(world.fixtures.machine_subject(Kind::Defined("mega")).await)
+    world.about(world.fixtures.machine_subject(JobKind::Defined("mega")).await)
 }
 
 #[then(expr = "it has {int} CPUs")]

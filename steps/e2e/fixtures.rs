@@ -35,7 +35,7 @@ use tokio::sync::OnceCell;
 pub use assay::verdict::sample_set::SampleSet;
 pub use baselines::{Beside, SideBySide};
 pub use cloud::Rented;
-pub use machines::{Job, Kind, MachineSource, Machines};
+pub use machines::{Job, JobKind, MachineSource, Machines};
 use publishing::Public;
 pub use publishing::RegistryAccess;
 pub use trials::{Condition, Limits, TrialSpec};
@@ -183,8 +183,6 @@ impl Fixtures {
     fn suffix(&self) -> String {
         if self.on == self.shared.config.kind { String::new() } else { format!(" on {}", self.on) }
     }
-
-    /// Returns the record of the run's work.
     pub fn work_log(&self) -> Arc<WorkLog> {
         self.shared.work_log.clone()
     }

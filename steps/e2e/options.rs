@@ -99,7 +99,6 @@ pub struct Verbosity {
 }
 
 impl Verbosity {
-    /// Shows this much from here on.
     pub fn apply(self) {
         trace::start(self.verbose);
     }

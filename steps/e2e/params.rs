@@ -12,7 +12,6 @@ use serde::Serialize;
 pub struct ParameterKind {
     /// Its name in expressions, as in `{size}`.
     pub name: &'static str,
-    /// The pattern that it matches.
     pub regexp: &'static str,
     pub takes: &'static str,
 }

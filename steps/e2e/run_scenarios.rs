@@ -20,11 +20,10 @@ use cucumber::{Cucumber, cli, parser};
 use gherkin::{Feature, Scenario};
 
 /// The scenarios of a suite, which cucumber runs.
-pub struct Suite {
+pub struct SuiteRun {
     pub features: Vec<FeatureFile>,
     pub state: Arc<RunState>,
     pub fixtures: Fixtures,
-    /// What the scenarios share.
     pub uses: Vec<Use>,
 }
 
@@ -37,7 +36,7 @@ pub struct Use {
     pub at_rest: bool,
 }
 
-impl Suite {
+impl SuiteRun {
     /// Runs all planned scenarios, with retries. Returns whether it came to the end: neither a signal, nor a first
     /// failure with `--fail-fast`, nor the cost stopped it.
     pub async fn run(&self, signals: &mut Signals) -> bool {
@@ -126,7 +125,7 @@ impl Suite {
         };
         let (before, after, progress) = (self.state.clone(), self.state.clone(), self.fixtures.progress().clone());
         let cucumber = Cucumber::<ScenarioWorld, _, &str, _, _, cli::Empty>::new()
-            .with_parser(Expanded)
+            .with_parser(Parsed)
             .steps(traced::steps())
             .with_writer(Silent)
             .with_cli(cli)
@@ -187,9 +186,9 @@ fn path(feature: &Feature) -> String {
 }
 
 /// Hands features to cucumber that are parsed and expanded already, so that what was planned is what runs.
-struct Expanded;
+struct Parsed;
 
-impl cucumber::Parser<Vec<Feature>> for Expanded {
+impl cucumber::Parser<Vec<Feature>> for Parsed {
     type Cli = cli::Empty;
     type Output = futures::stream::Iter<std::vec::IntoIter<parser::Result<Feature>>>;
 
@@ -258,15 +257,20 @@ mod tests {
     use assay::claims::register::Register;
     use assay::evidence::EvidenceWriter;
 
+    /// Plans all scenarios of a feature but one.
+    fn planned(text: &str, unwanted: &str) -> ([FeatureFile; 1], Register, Plan) {
+        let files = [FeatureFile::parse("features/f.feature".to_owned(), text).unwrap()];
+        let register = Register::parse("[[claim]]\nid = \"A6-3\"\nclaim = \"x\"\nbound = \"y\"\n").unwrap();
+        let wanted = |scenario: &Scenario| scenario.name != unwanted;
+        let plan = Plan::make(&files, &register, &Capabilities::default(), wanted, None).unwrap();
+        (files, register, plan)
+    }
+
     #[test]
     fn cucumber_gets_the_wanted_rows_as_they_were_planned_and_nothing_to_retry_or_inherit() {
         let text = "@A6-3 @retry(3)\nFeature: f\n  Background:\n    Given x\n  Scenario: plain\n    Then y\n  Rule: r\n\
                     \x20   @serial\n    Scenario Outline: o\n      Then <n>\n    Examples:\n      | n |\n      | 1 |\n      | 2 |\n";
-        let files = [FeatureFile::parse("features/f.feature".to_owned(), text).unwrap()];
-        let register = "[[claim]]\nid = \"A6-3\"\nclaim = \"x\"\nbound = \"y\"\n";
-        let register = Register::parse(register).unwrap();
-        let wanted = |scenario: &Scenario| scenario.name != "o (1)";
-        let plan = Plan::make(&files, &register, &Capabilities::default(), wanted, None).unwrap();
+        let (files, _, plan) = planned(text, "o (1)");
         let runs: Vec<Planned> = plan.scenarios.iter().filter(|planned| planned.runs()).cloned().collect();
         let [feature] = &expanded(&files, &runs)[..] else { panic!("not one feature") };
         assert!(feature.tags.is_empty() && feature.rules.is_empty() && feature.background.is_none());
@@ -283,9 +287,7 @@ mod tests {
     fn a_scenario_that_never_ended_is_named() {
         let text = "@A6-3\nFeature: f\n  Scenario: first\n    Then y\n  Scenario: second\n    Then y\n  @last\n\
                     \x20 Scenario: third\n    Then y\n";
-        let files = [FeatureFile::parse("features/f.feature".to_owned(), text).unwrap()];
-        let register = Register::parse("[[claim]]\nid = \"A6-3\"\nclaim = \"x\"\nbound = \"y\"\n").unwrap();
-        let plan = Plan::make(&files, &register, &Capabilities::default(), |_| true, None).unwrap();
+        let (_, register, plan) = planned(text, "");
         let folder = tempfile::tempdir().unwrap();
         let evidence = Arc::new(EvidenceWriter::create(folder.path(), None, "r").unwrap());
         let state = RunState::new(register, plan, Deviations::default(), evidence);

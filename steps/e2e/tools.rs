@@ -24,7 +24,7 @@ enum Need {
 
 /// Where the device and the other machines run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Home {
+pub struct DeviceHome {
     pub arch: Arch,
     /// What the device's kind of machine is here.
     pub kind: MachineKind,
@@ -33,7 +33,7 @@ pub struct Home {
 }
 
 /// Returns what a step needs, according to its module. A step that only looks at what others have made needs nothing.
-fn needs(module: &str, step: &Step, home: Home) -> Vec<Need> {
+fn needs(module: &str, step: &Step, home: DeviceHome) -> Vec<Need> {
     let named = || step.value.split_whitespace().find_map(|word| word.parse().ok());
     let machines = Need::Machines(home.kind, home.arch);
     match module {
@@ -44,10 +44,9 @@ fn needs(module: &str, step: &Step, home: Home) -> Vec<Need> {
         "device" if step.value == "the device" && !home.device => vec![],
         "device" => vec![machines],
         "wrong_subjects" if step.value.contains("runc") => vec![Need::Runc],
-        "wrong_subjects" if named().is_some() => {
-            named().map(|arch| Need::Machines(MachineKind::Vm, arch)).into_iter().collect()
+        "wrong_subjects" => {
+            named().map_or(vec![Need::Podman, machines], |arch| vec![Need::Machines(MachineKind::Vm, arch)])
         }
-        "wrong_subjects" => vec![Need::Podman, machines],
         _ if home.device => vec![Need::Podman, machines],
         _ => vec![Need::Podman],
     }
@@ -61,16 +60,12 @@ pub fn running<'a>(features: &'a [FeatureFile], plan: &'a Plan) -> impl Iterator
     })
 }
 
-fn running_steps<'a>(features: &'a [FeatureFile], plan: &'a Plan) -> impl Iterator<Item = (&'a FeatureFile, Step)> {
-    running(features, plan).flat_map(|(file, scenario)| scenario.steps.into_iter().map(move |step| (file, step)))
-}
-
 pub fn check(
     features: &[FeatureFile],
     plan: &Plan,
     given_image: bool,
     definitions: &[Definition],
-    home: Home,
+    home: DeviceHome,
     settings: &Settings,
     progress: &Progress,
 ) -> anyhow::Result<()> {
@@ -79,9 +74,9 @@ pub fn check(
         let (_, _, place, _) = written.find(step).ok()??;
         Path::new(place?.path).file_stem()?.to_str()
     };
-    let steps = running_steps(features, plan);
+    let steps = running(features, plan).flat_map(|(_, scenario)| scenario.steps);
     let mut all: BTreeSet<Need> =
-        steps.flat_map(|(_, step)| needs(module(&step).unwrap_or_default(), &step, home)).collect();
+        steps.flat_map(|step| needs(module(&step).unwrap_or_default(), &step, home)).collect();
     if given_image {
         all.insert(Need::Podman);
     }

@@ -1,6 +1,6 @@
 //! Steps about wrong subjects, which replace the device, or a part of it, in controls.
 
-use crate::e2e::fixtures::Kind;
+use crate::e2e::fixtures::JobKind;
 use crate::e2e::prelude::*;
 use assay::base::platform::Arch;
 
@@ -11,7 +11,7 @@ async fn runc(world: &mut ScenarioWorld) -> anyhow::Result<()> {
 
 #[given(expr = "an {word} machine of the device's type")]
 async fn foreign_machine(world: &mut ScenarioWorld, arch: Arch) -> anyhow::Result<()> {
-    world.about(world.fixtures.machine_subject(Kind::Foreign(arch)).await)
+    world.about(world.fixtures.machine_subject(JobKind::Foreign(arch)).await)
 }
 
 #[given("a machine with 224 MiB of memory")]

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
 use assay::claims::feature_file::{FeatureFile, GherkinErrors};
-use gherkin::{Background, Examples, LineCol, Scenario, Step, StepType, Table};
+use assay::report::Document;
+use gherkin::{Step, StepType};
 use serde_json::{Value as Json, json};
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -63,7 +64,9 @@ fn read(path: &Path) -> anyhow::Result<Option<String>> {
     };
     let mut document = expected(path, "ast.ndjson")?;
     let theirs = plain(document[0]["gherkinDocument"]["feature"].take());
-    let ours = if file.feature.keyword.is_empty() { Json::Null } else { feature(&file) };
+    // The tree that Cucumber Messages have of it.
+    let tree = || plain(Document(&file).tree()["feature"].take());
+    let ours = if file.feature.keyword.is_empty() { Json::Null } else { tree() };
     if let Some(difference) = difference("feature", &ours, &theirs) {
         return Ok(Some(difference));
     }
@@ -141,75 +144,4 @@ fn difference(place: &str, ours: &Json, theirs: &Json) -> Option<String> {
         }
         _ => (ours != theirs).then(|| format!("{place} is {ours}, expected {theirs}")),
     }
-}
-
-fn feature(file: &FeatureFile) -> Json {
-    let feature = &file.feature;
-    let mut children = children(feature.background.as_ref(), &feature.scenarios);
-    children.extend(feature.rules.iter().map(|rule| {
-        json!({ "rule": {
-            "location": location(rule.position), "keyword": rule.keyword, "name": rule.name,
-            "description": text(&rule.description), "tags": tags(&rule.tags),
-            "children": self::children(rule.background.as_ref(), &rule.scenarios),
-        } })
-    }));
-    json!({
-        "location": location(feature.position), "keyword": feature.keyword, "name": feature.name,
-        "description": text(&feature.description), "tags": tags(&feature.tags), "language": file.language,
-        "children": children,
-    })
-}
-
-fn children(background: Option<&Background>, scenarios: &[Scenario]) -> Vec<Json> {
-    let background = background.map(|background| {
-        json!({ "background": {
-            "location": location(background.position), "keyword": background.keyword, "name": background.name,
-            "description": text(&background.description), "steps": steps(&background.steps),
-        } })
-    });
-    let scenario = |scenario: &Scenario| {
-        json!({ "scenario": {
-            "location": location(scenario.position), "keyword": scenario.keyword, "name": scenario.name,
-            "description": text(&scenario.description), "steps": steps(&scenario.steps), "tags": tags(&scenario.tags),
-            "examples": scenario.examples.iter().map(examples).collect::<Vec<_>>(),
-        } })
-    };
-    background.into_iter().chain(scenarios.iter().map(scenario)).collect()
-}
-
-fn steps(steps: &[Step]) -> Vec<Json> {
-    let step = |step: &Step| {
-        json!({
-            "location": location(step.position), "keyword": step.keyword, "text": step.value,
-            "docString": step.docstring.as_ref().map(|content| json!({ "content": content })),
-            "dataTable": step.table.as_ref().map(|table| json!({ "rows": rows(table) })),
-        })
-    };
-    steps.iter().map(step).collect()
-}
-
-fn examples(examples: &Examples) -> Json {
-    let mut rows = examples.table.as_ref().map(rows).unwrap_or_default().into_iter();
-    json!({
-        "location": location(examples.position), "keyword": examples.keyword, "name": text(&examples.name),
-        "description": text(&examples.description), "tags": tags(&examples.tags),
-        "tableHeader": rows.next(), "tableBody": rows.collect::<Vec<_>>(),
-    })
-}
-
-fn rows(table: &Table) -> Vec<Json> {
-    let cell = |cell: &String| json!({ "value": cell });
-    table.rows.iter().map(|row| json!({ "cells": row.iter().map(cell).collect::<Vec<_>>() })).collect()
-}
-
-fn location(place: LineCol) -> Json {
-    json!({ "line": place.line, "column": place.col })
-}
-
-fn tags(tags: &[String]) -> Vec<Json> {
-    tags.iter().map(|tag| json!({ "name": format!("@{tag}") })).collect()
-}
-
-fn text(text: &Option<String>) -> &str {
-    text.as_deref().unwrap_or_default()
 }

@@ -12,7 +12,8 @@ use serde_json::{Value as Json, json};
 use super::{sentence, times};
 use crate::evidence::ClaimResult;
 use crate::evidence::bundle::EvidenceBundle;
-use documents::{Document, Pickle, step_id};
+pub use documents::Document;
+use documents::{Pickle, step_id};
 use results::Subject;
 
 /// The version of the messages' schema.

@@ -1,10 +1,8 @@
 //! Logging in to a remote machine as its user would: over real OpenSSH servers, with a separate home folder for each
-//! test.
+//! test. What users read if a login fails is in `words/logins.snap`.
 
 #[path = "entrances/hosts.rs"]
 mod hosts;
-#[path = "entrances/keys.rs"]
-mod keys;
 #[path = "entrances/lost.rs"]
 mod lost;
 #[path = "entrances/shells.rs"]
@@ -22,24 +20,24 @@ use assay::exec::shell::{NoopObserver, OpenSsh, SshDestination};
 use assay::{Command, Shell};
 use tempfile::TempDir;
 
-use crate::sshd::{Sshd, me, new_key};
+use crate::sshd::{Sshd, farm, me, public};
 
 /// A port of the loopback on which nothing listens, and which the kernel gives to no other test.
 const CLOSED: u16 = 1;
 
 /// A user's home folder.
-struct Home(TempDir);
+struct UserHome(TempDir);
 
-impl Home {
-    fn new() -> Home {
+impl UserHome {
+    fn new() -> UserHome {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join(".ssh")).unwrap();
-        Home(folder)
+        UserHome(folder)
     }
 
     /// Creates one with an ed25519 key, and a server that accepts the key and is known.
-    fn with_server(lines: &str) -> (Home, Sshd) {
-        let home = Home::new();
+    fn with_server(lines: &str) -> (UserHome, Sshd) {
+        let home = UserHome::new();
         let key = home.key("id_ed25519");
         let sshd = Sshd::start(&[key], lines);
         home.knows(&sshd);
@@ -47,8 +45,8 @@ impl Home {
     }
 
     /// Does the same, and logs in.
-    async fn entered(lines: &str) -> (Home, Sshd, Shell) {
-        let (home, sshd) = Home::with_server(lines);
+    async fn entered(lines: &str) -> (UserHome, Sshd, Shell) {
+        let (home, sshd) = UserHome::with_server(lines);
         let shell = enter(&home.port(sshd.port)).await;
         (home, sshd, shell)
     }
@@ -59,7 +57,8 @@ impl Home {
 
     /// Makes a key, and returns its public part.
     fn key(&self, name: &str) -> String {
-        new_key(&self.path(name), "ed25519", "")
+        farm(self.0.path(), "key \"$0\"", name);
+        public(&self.path(name))
     }
 
     fn knows(&self, sshd: &Sshd) {

@@ -1,4 +1,4 @@
-//! The steps that features may use: all of them are listed.
+//! The steps that features may use: all of them are listed, and known to editors.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{PROJECT, Project, files, prints};
 
 /// Returns what `--steps --json` prints about the project as it is.
-pub fn catalogue(project: &Project) -> Value {
+fn catalogue(project: &Project) -> Value {
     serde_json::from_str(&prints(&mut project.assay(&["steps", "--json"]), 0, &[])).unwrap()
 }
 
@@ -53,22 +53,27 @@ fn every_step_of_the_sources_is_listed_as_it_is_written() {
     assert_eq!(places, written.iter().map(String::as_str).collect());
 }
 
+/// Returns the files that a pattern of the settings, such as `features/*.feature`, matches.
+fn matched(pattern: &Value) -> Vec<String> {
+    let (folder, ending) = pattern.as_str().unwrap().split_once("/*").unwrap();
+    let files = fs::read_dir(Path::new(PROJECT).join(folder)).unwrap().flatten();
+    let mut files: Vec<_> = files.map(|file| format!("{folder}/{}", file.file_name().display())).collect();
+    files.retain(|file| file.ends_with(ending));
+    files
+}
+
 #[test]
-fn a_step_is_listed_with_what_it_takes_an_example_and_its_uses() {
-    let project = Project::new();
-    let listed = [
-        "resources: Steps about what the workload uses: section A.7 of the annex.\n",
-        "\n  Then its peak memory is below {size}\n      takes    {size}: a size with its unit, such as 100 kB or 64 MiB\n      \
-         example  Then its peak memory is below 64 MiB\n      used     by 1 scenario, first at features/a7_resources.feature:",
-        "takes    {table}: a table below the step: derived, from, as, published\n",
-        " steps, 9 of them used by no feature\n",
-    ];
-    prints(&mut project.assay(&["steps"]), 0, &listed);
-    project.change("features/a7_resources.feature", "Then it used no swap", "Then its peak memory is below 1,5 kB");
-    let more = ["used     by 2 scenarios, first at features/a7_resources.feature:", "used     by no feature\n"];
-    prints(&mut project.assay(&["steps"]), 0, &[more[0], more[1], " steps, 10 of them used by no feature\n"]);
-    project.assert_unused();
-    // Cucumber's parser lists what it expected in an order that changes.
-    fs::write(project.path("features/a2_build.feature"), "Scenario\n").unwrap();
-    prints(&mut project.assay(&["steps"]), 2, &["assay: features/a2_build.feature: "]);
+fn the_cucumber_extension_is_told_of_our_features_steps_and_kinds_of_words() {
+    let catalogue = catalogue(&Project::new());
+    let settings = fs::read_to_string(Path::new(PROJECT).join(".vscode/settings.json")).unwrap();
+    let settings: Value = serde_json::from_str(&settings).unwrap();
+    let mut ours = catalogue["parameter_types"].clone();
+    ours.as_array_mut().unwrap().iter_mut().for_each(|kind| drop(kind.as_object_mut().unwrap().remove("takes")));
+    assert_eq!(settings["cucumber.parameterTypes"], ours, ".vscode/settings.json does not have the kinds of params.rs");
+    let [features, glue] = ["cucumber.features", "cucumber.glue"].map(|name| matched(&settings[name][0]));
+    assert_eq!(features.len(), assay::claims::suite::ClaimSuite::read(Path::new(PROJECT)).unwrap().features.len());
+    for step in catalogue["steps"].as_array().unwrap() {
+        let file = step["place"].as_str().unwrap().split(':').next().unwrap();
+        assert!(glue.iter().any(|known| known == file), "{file} has steps that .vscode/settings.json does not name");
+    }
 }

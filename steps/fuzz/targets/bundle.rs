@@ -23,11 +23,11 @@ const CLAIMS: [&str; 3] = ["A6-4", "A7-1", "A8-1"];
 struct Input<'a> {
     /// Which report to make: all of them take too long.
     report: u8,
-    changes: Vec<Change<'a>>,
+    changes: Vec<FileChange<'a>>,
 }
 
 #[derive(Arbitrary, Debug)]
-struct Change<'a> {
+struct FileChange<'a> {
     file: u8,
     edit: Edit<'a>,
 }
@@ -177,7 +177,7 @@ fn write(folder: &Path, files: &Files) {
 fuzz_target!(|input: Input| {
     let mut files = RECORDED.clone();
     let names: Vec<String> = RECORDED.keys().cloned().chain([SUMS.to_owned()]).collect();
-    for Change { file, edit } in &input.changes {
+    for FileChange { file, edit } in &input.changes {
         let name = &names[usize::from(*file) % names.len()];
         match changed(files.get(name).map_or(b"", Vec::as_slice), edit) {
             Some(bytes) => drop(files.insert(name.clone(), bytes)),

@@ -22,7 +22,7 @@ type Blobs = Vec<(String, Vec<u8>)>;
 struct Input<'a> {
     image: u8,
     layers: Vec<Layer<'a>>,
-    changes: Vec<Change<'a>>,
+    changes: Vec<BlobChange<'a>>,
 }
 
 /// A layer that replaces a recorded one.
@@ -34,7 +34,7 @@ struct Layer<'a> {
 
 /// A piece of a blob, and what stands there instead.
 #[derive(Arbitrary, Debug)]
-struct Change<'a> {
+struct BlobChange<'a> {
     blob: u8,
     at: u16,
     length: u8,
@@ -158,7 +158,7 @@ fuzz_target!(|input: Input| {
             blobs[*at].1 = archive(layer);
         }
     }
-    for Change { blob, at, length, bytes } in &input.changes {
+    for BlobChange { blob, at, length, bytes } in &input.changes {
         let (_, blob) = &mut blobs[usize::from(*blob) % (last + 1)];
         let start = usize::from(*at) % (blob.len() + 1);
         let end = (start + usize::from(*length)).min(blob.len());

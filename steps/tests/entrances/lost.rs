@@ -31,7 +31,7 @@ pub async fn asks(shell: &Shell, port: u16) -> String {
 
 #[tokio::test]
 async fn a_connection_that_is_found_lost_is_made_again_for_a_port_and_with_it() {
-    let (_home, sshd, shell) = Home::entered("").await;
+    let (_home, sshd, shell) = UserHome::entered("").await;
     sshd.end_sessions();
     let port = shell.forward_back(echo()).await.unwrap();
     assert_eq!(asks(&shell, port).await, "hello\n");
@@ -43,7 +43,7 @@ async fn a_connection_that_is_found_lost_is_made_again_for_a_port_and_with_it() 
 
 #[tokio::test]
 async fn a_command_whose_connection_is_lost_is_not_tried_again() {
-    let (home, sshd, shell) = Home::entered("").await;
+    let (home, sshd, shell) = UserHome::entered("").await;
     let file = home.path("runs");
     let script = format!("echo run >> {}; exec sleep 600", file.display());
     let command = Command::new("sh").args(["-c", &script]);
@@ -61,7 +61,7 @@ async fn a_command_whose_connection_is_lost_is_not_tried_again() {
 
 #[tokio::test]
 async fn a_machine_that_comes_back_with_another_key_is_not_entered_again() {
-    let (home, mut sshd) = Home::with_server("");
+    let (home, mut sshd) = UserHome::with_server("");
     home.append("known_hosts", &sshd.known_line("ecdsa"));
     let shell = enter(&home.port(sshd.port)).await;
     let [first, second] = ["ed25519", "ecdsa"].map(|kind| fingerprint(&sshd.host_key(kind)));
@@ -74,7 +74,7 @@ async fn a_machine_that_comes_back_with_another_key_is_not_entered_again() {
 
 #[tokio::test]
 async fn a_machine_that_is_gone_for_good_is_reported() {
-    let (_home, sshd, shell) = Home::entered("").await;
+    let (_home, sshd, shell) = UserHome::entered("").await;
     drop(sshd);
     let error = shell.run(&Command::new("true")).await.unwrap_err().to_string();
     assert_says(&error, &["it was lost, and cannot be made again", "Connection refused"]);
@@ -82,21 +82,21 @@ async fn a_machine_that_is_gone_for_good_is_reported() {
 
 #[tokio::test]
 async fn a_server_that_forwards_nothing_is_reported_with_the_setting() {
-    let (_home, _sshd, shell) = Home::entered("AllowTcpForwarding no").await;
+    let (_home, _sshd, shell) = UserHome::entered("AllowTcpForwarding no").await;
     let error = shell.forward_back(5000).await.unwrap_err().to_string();
     assert_says(&error, &["no port there leads back to port 5000 here", "`AllowTcpForwarding yes`"]);
 }
 
 #[tokio::test]
 async fn a_port_that_leads_nowhere_here_closes() {
-    let (_home, _sshd, shell) = Home::entered("").await;
+    let (_home, _sshd, shell) = UserHome::entered("").await;
     let port = shell.forward_back(CLOSED).await.unwrap();
     assert_eq!(asks(&shell, port).await, "");
 }
 
 #[tokio::test]
 async fn a_port_that_was_taken_meanwhile_is_reported() {
-    let (_home, sshd, shell) = Home::entered("").await;
+    let (_home, sshd, shell) = UserHome::entered("").await;
     let port = shell.forward_back(echo()).await.unwrap();
     sshd.end_sessions();
     let taken = loop {
@@ -115,7 +115,7 @@ async fn a_port_that_was_taken_meanwhile_is_reported() {
 async fn commands_side_by_side_make_a_lost_connection_again_once() {
     // A server with few sessions runs them one after another.
     for lines in ["LogLevel VERBOSE", "LogLevel VERBOSE\nMaxSessions 1"] {
-        let (_home, sshd, shell) = Home::entered(lines).await;
+        let (_home, sshd, shell) = UserHome::entered(lines).await;
         sshd.end_sessions();
         let printed = tokio::join!(prints(&shell, "echo a"), prints(&shell, "echo b"), prints(&shell, "echo c"));
         assert_eq!(printed, ("a\n".into(), "b\n".into(), "c\n".into()));
@@ -125,7 +125,7 @@ async fn commands_side_by_side_make_a_lost_connection_again_once() {
 
 #[tokio::test]
 async fn the_connection_ends_with_the_shell_that_used_it() {
-    let (_home, sshd, shell) = Home::entered("").await;
+    let (_home, sshd, shell) = UserHome::entered("").await;
     assert!(sshd.has_sessions());
     drop(shell);
     while sshd.has_sessions() {

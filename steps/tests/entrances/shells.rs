@@ -22,8 +22,8 @@ const WORDS: [&str; 12] = [
 ];
 
 /// Returns a home folder, and a server whose user has this login shell.
-fn with_shell(text: &str) -> (Home, Sshd) {
-    let home = Home::new();
+fn with_shell(text: &str) -> (UserHome, Sshd) {
+    let home = UserHome::new();
     let shell = home.path("shell");
     script(&shell, text);
     let sshd = Sshd::start(&[home.key("id_ed25519")], &format!("ForceCommand {}", shell.display()));
@@ -84,14 +84,6 @@ async fn a_file_is_put_and_got_whatever_is_printed_before() {
 }
 
 #[tokio::test]
-async fn a_user_without_a_shell_is_reported_with_what_was_printed_instead() {
-    let (home, sshd) = with_shell("#!/bin/sh\nexec /usr/sbin/nologin\n");
-    let printed = "\"This account is currently not available.\", and ended with exit code 1";
-    let words = format!("no command runs there for user {}: instead it printed {printed}", me());
-    assert_says(&refusal(&home.port(sshd.port)).await, &[&words, "chsh"]);
-}
-
-#[tokio::test]
 async fn a_command_that_is_given_up_or_cut_off_runs_no_more() {
     let limit = std::time::Duration::from_secs(1);
     for (login_shell, script, limit, words) in [
@@ -103,7 +95,7 @@ async fn a_command_that_is_given_up_or_cut_off_runs_no_more() {
             "printed more than",
         ),
     ] {
-        let (home, _sshd, shell) = Home::entered(login_shell).await;
+        let (home, _sshd, shell) = UserHome::entered(login_shell).await;
         let file = home.path("pid").display().to_string();
         let command = Command::new("sh").args(["-c", &format!("echo $$ > {file}; {script}")]);
         let error = shell.run(&command.time_limit(limit)).await.unwrap_err();

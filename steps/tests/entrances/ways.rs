@@ -6,7 +6,7 @@ use crate::sshd::fingerprint;
 
 #[tokio::test]
 async fn an_alias_leads_to_its_host_port_and_key() {
-    let home = Home::new();
+    let home = UserHome::new();
     let sshd = Sshd::start(&[home.key("farm_key")], "");
     home.append(
         "config",
@@ -27,7 +27,7 @@ async fn an_alias_leads_to_its_host_port_and_key() {
 
 #[tokio::test]
 async fn a_machine_behind_another_is_entered_through_it_and_both_must_be_known() {
-    let home = Home::new();
+    let home = UserHome::new();
     let key = home.key("id_ed25519");
     let (gate, farm) = (Sshd::start(std::slice::from_ref(&key), "LogLevel VERBOSE"), Sshd::start(&[key], ""));
     home.append("config", &behind(&gate, &farm));
@@ -53,7 +53,7 @@ async fn a_machine_behind_another_is_entered_through_it_and_both_must_be_known()
 
 #[tokio::test]
 async fn a_way_over_two_hosts_is_gone_host_by_host_and_a_port_leads_all_the_way_back() {
-    let home = Home::new();
+    let home = UserHome::new();
     let key = home.key("id_ed25519");
     let [first, second, farm] = [(); 3].map(|()| Sshd::start(std::slice::from_ref(&key), "LogLevel VERBOSE"));
     let host = |name: &str, sshd: &Sshd| format!("Host {name}\n  HostName 127.0.0.1\n  Port {}\n", sshd.port);
@@ -74,7 +74,7 @@ async fn a_way_over_two_hosts_is_gone_host_by_host_and_a_port_leads_all_the_way_
 
 #[tokio::test]
 async fn a_host_in_between_that_forwards_nothing_is_reported_with_the_setting() {
-    let home = Home::new();
+    let home = UserHome::new();
     let key = home.key("id_ed25519");
     let (gate, farm) = (Sshd::start(std::slice::from_ref(&key), "AllowTcpForwarding no"), Sshd::start(&[key], ""));
     home.append("config", &behind(&gate, &farm));
@@ -87,25 +87,8 @@ async fn a_host_in_between_that_forwards_nothing_is_reported_with_the_setting() 
 }
 
 #[tokio::test]
-async fn a_configuration_that_leads_nowhere_is_reported_with_the_reason() {
-    for (config, words) in [
-        (
-            "Host farm\n  ProxyJump two\nHost two\n  ProxyJump farm\n",
-            "does a ProxyJump of ssh_config lead in a circle?",
-        ),
-        ("Host *\n  Prot 22\n", "/.ssh/config: line 2: Bad configuration option: prot"),
-        ("ProxyCommand sh -c 'echo no such instance >&2; exit 1'\n", "no SSH connection to farm: no such instance"),
-        ("HostName nowhere.invalid\n", "farm: ssh: Could not resolve hostname nowhere.invalid"),
-    ] {
-        let home = Home::new();
-        home.append("config", config);
-        assert_says(&refusal(&home.alias("farm")).await, &[words]);
-    }
-}
-
-#[tokio::test]
 async fn a_proxy_command_leads_there_and_still_the_host_key_counts() {
-    let (home, sshd) = Home::with_server("");
+    let (home, sshd) = UserHome::with_server("");
     let relay = format!("bash -c 'exec 3<>/dev/tcp/127.0.0.1/{}; cat <&3 & exec cat >&3'", sshd.port);
     home.append("config", &format!("Match host farm exec \"true\"\n  ProxyCommand {relay}\n"));
     assert_says(&refusal(&home.alias("farm")).await, &["which no known_hosts file has", "with `--host-key SHA256:"]);
@@ -118,7 +101,7 @@ async fn a_proxy_command_leads_there_and_still_the_host_key_counts() {
 
 #[tokio::test]
 async fn what_the_user_configures_for_logins_by_hand_does_no_harm() {
-    let (home, sshd) = Home::with_server("");
+    let (home, sshd) = UserHome::with_server("");
     let made = home.path("made").display().to_string();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
@@ -142,7 +125,7 @@ async fn what_the_user_configures_for_logins_by_hand_does_no_harm() {
 
 #[tokio::test]
 async fn conditions_and_included_files_are_honoured() {
-    let (home, sshd) = Home::with_server("");
+    let (home, sshd) = UserHome::with_server("");
     home.append(
         "config",
         &format!("Include {}\nMatch host farm exec \"true\"\n  Port {}\n", home.path("more").display(), sshd.port),
