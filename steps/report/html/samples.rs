@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use maud::{Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use super::published::quantity;
 use super::size_limit::ByteBudget;
@@ -12,7 +12,7 @@ use crate::base::stats::{Interval, share_within};
 use crate::base::unit::Unit;
 use crate::evidence::ClaimResult;
 use crate::measurement::{Sample, Value};
-use crate::report::plot::{Dot, Dots, Row};
+use crate::report::plot::{Dot, Dots, SubjectDots};
 use crate::verdict::claim_verdict::Attempt;
 use crate::verdict::{Judged, Rule, Statistics};
 
@@ -55,12 +55,12 @@ fn plotted(judged: &Judged, samples: &[&Sample]) -> bool {
 fn figure(claim: &ClaimResult, attempt: &Attempt, judged: &Judged, samples: &[&Sample]) -> Markup {
     let (check, unit) = (&judged.check, judged.check.unit);
     let outliers: BTreeSet<u64> = judged.statistics.iter().flat_map(|seen| seen.outliers.iter().copied()).collect();
-    let mut rows = Vec::<Row>::new();
+    let mut rows = Vec::<SubjectDots>::new();
     let mut places = BTreeMap::<&str, usize>::new();
     for sample in samples {
         let place = *places.entry(&sample.subject).or_insert(rows.len());
         if place == rows.len() {
-            rows.push(Row { name: plain(&sample.subject, 80), dots: Vec::new() });
+            rows.push(SubjectDots { name: plain(&sample.subject, 80), dots: Vec::new() });
         }
         if let (Some(row), Value::Number(value)) = (rows.get_mut(place), &sample.value) {
             let broken = check.rule.accepts(&sample.value) != Some(true);
@@ -79,7 +79,7 @@ fn figure(claim: &ClaimResult, attempt: &Attempt, judged: &Judged, samples: &[&S
             figcaption { b { (name) } " " span.quiet { "bound: " (plain(&check.rule.format(unit), 120)) } }
             @match &drawn {
                 Some((svg, drawn)) => {
-                    (PreEscaped(svg))
+                    (svg)
                     p.quiet {
                         @if *drawn < samples.len() {
                             (drawn) " of " (samples.len()) " samples are drawn, among them the smallest, the largest and "

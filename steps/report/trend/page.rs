@@ -1,12 +1,12 @@
 //! Makes the page of a comparison, which loads nothing from the network: plots of what changed, every claim, every run.
 
-use maud::{Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use super::{DRAWN, MATTERS, ends, marks, matter, remarks, size, summary};
 use crate::base::unit::Unit;
 use crate::report::comparison::{About, Comparison, Trend};
 use crate::report::html::{frame, table};
-use crate::report::plot::{Scale, Sheet, WIDTH, colour};
+use crate::report::plot::{Scale, WIDTH, circle, line, polygon, rectangle, svg};
 use crate::verdict::Verdict;
 
 const STYLE: &str = include_str!("page.css");
@@ -59,10 +59,7 @@ fn pointed_out(matter: usize, trend: &Trend, runs: &[About]) -> Markup {
             p.quiet.worse[trend.worse()] { (MATTERS[matter]) }
             @for sentence in remarks(trend) { p { (sentence) } }
             @if let Some(svg) = plot(trend) {
-                figure {
-                    (PreEscaped(svg))
-                    figcaption { (caption(trend, runs)) }
-                }
+                figure { (svg) figcaption { (caption(trend, runs)) } }
             }
         }
     }
@@ -88,7 +85,7 @@ fn caption(trend: &Trend, runs: &[About]) -> String {
 }
 
 /// Plots the figures of a claim over the runs; nothing if there are no two numbers that differ.
-fn plot(trend: &Trend) -> Option<String> {
+fn plot(trend: &Trend) -> Option<Markup> {
     let seen: Vec<(usize, f64)> = trend.figures().filter_map(|(place, value)| Some((place, value.number()?))).collect();
     let (last, earlier) = seen.split_last()?;
     if earlier.iter().all(|(_, value)| *value == last.1) {
@@ -98,23 +95,18 @@ fn plot(trend: &Trend) -> Option<String> {
     let up = Scale::over(seen.iter().map(|(_, value)| *value), HEIGHT - MARGIN, MARGIN)?;
     let at = |(run, value): &(usize, f64)| (across.at(*run as f64), up.at(*value));
     let bad = |run: usize| matches!(trend.verdicts.get(run), Some(Some(Verdict::Fails | Verdict::Inconclusive)));
-    Some(Sheet::draw(HEIGHT, &format!("{} over the runs", trend.id), |sheet| {
-        let heights = || earlier.iter().map(|one| at(one).1);
-        if let (Some(top), Some(bottom)) = (heights().reduce(f64::min), heights().reduce(f64::max)) {
-            sheet.rectangle((0.0, top - 0.5), (WIDTH, bottom + 0.5), colour::FAINT, 1.0);
+    let heights = || earlier.iter().map(|one| at(one).1);
+    let (top, bottom) = (heights().reduce(f64::min)? - 0.5, heights().reduce(f64::max)? + 0.5);
+    let drawn = html! {
+        (rectangle("faint", (0.0, top), (WIDTH, bottom)))
+        (line("blue", seen.iter().map(at)))
+        @for one in seen.iter().filter(|one| seen.len() <= DOTS || *one == last || bad(one.0)) {
+            @let (x, y) = at(one);
+            @if bad(one.0) { (polygon("vermillion", [(x - 4.0, y + 2.5), (x + 4.0, y + 2.5), (x, y - 4.5)])) }
+            @else { (circle("blue", (x, y), 2.3)) }
         }
-        sheet.path(seen.iter().map(at), colour::BLUE, 1.0);
-        for one in seen.iter().filter(|one| seen.len() <= DOTS || *one == last || bad(one.0)) {
-            let (x, y) = at(one);
-            match bad(one.0) {
-                true => {
-                    let corners = [(x - 4.0, y + 2.5), (x + 4.0, y + 2.5), (x, y - 4.5)];
-                    sheet.polygon(corners.into_iter(), colour::VERMILLION);
-                }
-                false => sheet.dot((x, y), 2.3, colour::BLUE),
-            }
-        }
-    }))
+    };
+    Some(svg(HEIGHT, &format!("{} over the runs", trend.id), &drawn))
 }
 
 fn claims(trends: &[Trend]) -> Markup {
@@ -179,14 +171,15 @@ mod tests {
 
     #[test]
     fn what_cannot_be_drawn_is_left_out_and_many_runs_stay_small() {
-        let plot_of = |values: &[f64]| plot(&trend("A6-3", &vec![Verdict::Holds; values.len()], values));
+        let plot_of =
+            |values: &[f64]| plot(&trend("A6-3", &vec![Verdict::Holds; values.len()], values)).map(Markup::into_string);
         assert_eq!((plot_of(&[]), plot_of(&[1.0]), plot_of(&[2.0, 2.0])), (None, None, None));
         assert_eq!(plot_of(&[-1e308, 1e308]), None);
         let many: Vec<f64> = (0..365).map(|run| f64::from(run % 7)).collect();
         assert!(plot_of(&many).unwrap().len() < 10_000);
-        let failed = plot(&trend("A6-3", &[Verdict::Holds, Verdict::Fails], &[1.0, 2.0])).unwrap();
-        assert!(failed.contains("<polygon") && failed.contains("#D55E00"), "{failed}");
+        let failed = plot(&trend("A6-3", &[Verdict::Holds, Verdict::Fails], &[1.0, 2.0])).unwrap().into_string();
+        assert!(failed.contains("<polygon class=\"vermillion\""), "{failed}");
         let text = Trend { values: vec![Some(Value::Text("a".into())); 2], ..trend("A6-3", &[Verdict::Holds; 2], &[]) };
-        assert_eq!(plot(&text), None);
+        assert!(plot(&text).is_none());
     }
 }
