@@ -7,7 +7,7 @@ use comfy_table::{ColumnConstraint, Table};
 use super::console::{cut, frame, mark, one_line};
 use crate::base::unit::Unit;
 use crate::measurement::Value;
-use crate::report::comparison::{Change, Comparison, Trend};
+use crate::report::comparison::{Comparison, FigureChange, Trend};
 
 pub use page::trend_html;
 
@@ -97,7 +97,7 @@ fn ends(trend: &Trend) -> String {
 }
 
 /// Formats a change with its sign, in the claim's unit and in per cent.
-fn size(change: &Change, unit: Option<Unit>) -> String {
+fn size(change: &FigureChange, unit: Option<Unit>) -> String {
     let sign = if change.absolute < 0.0 { "−" } else { "+" };
     let absolute = match unit.unwrap_or(Unit::Count) {
         // "Per cent" of a ratio would be ambiguous.
@@ -108,7 +108,7 @@ fn size(change: &Change, unit: Option<Unit>) -> String {
     format!("{sign}{absolute}{}", relative.unwrap_or_default())
 }
 
-fn word(change: &Change) -> &'static str {
+fn word(change: &FigureChange) -> &'static str {
     match change.exceeds_noise {
         Some(true) => "BEYOND",
         Some(false) => "within",
@@ -167,8 +167,8 @@ mod tests {
     use crate::report::comparison::{About, SCHEMA};
     use crate::verdict::Verdict;
 
-    pub(super) fn change(absolute: f64, exceeds_noise: Option<bool>) -> Option<Change> {
-        Some(Change { absolute, relative: Some(absolute / 10.0), exceeds_noise, noise: "so it was found".into() })
+    pub(super) fn change(absolute: f64, exceeds_noise: Option<bool>) -> Option<FigureChange> {
+        Some(FigureChange { absolute, relative: Some(absolute / 10.0), exceeds_noise, noise: "so it was found".into() })
     }
 
     pub(super) fn trend(id: &str, verdicts: &[Verdict], values: &[f64]) -> Trend {
@@ -232,8 +232,8 @@ mod tests {
 
     #[test]
     fn a_proportion_changes_by_points() {
-        let seen = Change { absolute: -0.013, relative: Some(-0.125), exceeds_noise: None, noise: String::new() };
+        let seen = FigureChange { absolute: -0.013, relative: Some(-0.125), exceeds_noise: None, noise: String::new() };
         assert_eq!(size(&seen, Some(Unit::Ratio)), "−1.3 points (−12.5 %)");
-        assert_eq!(size(&Change { relative: None, ..seen }, Some(Unit::Ratio)), "−1.3 points");
+        assert_eq!(size(&FigureChange { relative: None, ..seen }, Some(Unit::Ratio)), "−1.3 points");
     }
 }

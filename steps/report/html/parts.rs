@@ -1,11 +1,12 @@
-//! Links to files of the run, only if they exist and have harmless names.
+//! Provides links to files of the run, only if they exist and have harmless names; and limits the size of a part of the
+//! page: what does not fit is left out, and the page says so.
 
 use maud::{Markup, html};
 
 use super::words::plain;
 use crate::evidence::bundle::{Excerpt, SandboxedDir};
 
-/// How much of a name is shown, in characters.
+/// How much of a file's name is shown, in characters.
 const NAME: usize = 160;
 
 /// Shows the name of a file: as a link if it is a plain file of the folder, otherwise as text.
@@ -40,23 +41,40 @@ pub(super) fn files<'a>(folder: &SandboxedDir, names: impl Iterator<Item = &'a s
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The bytes that a part may still take, and what did not fit.
+#[derive(Debug)]
+pub(super) struct ByteBudget {
+    left: usize,
+    omitted: Vec<String>,
+}
 
-    #[test]
-    fn only_a_file_of_the_run_becomes_a_link() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("trials")).unwrap();
-        for name in ["trials/a-1.txt", "javascript:alert(1)", "a b", "x\"y"] {
-            std::fs::write(folder.path().join(name), "x").unwrap();
+impl ByteBudget {
+    pub(super) fn of(bytes: usize) -> ByteBudget {
+        ByteBudget { left: bytes, omitted: Vec::new() }
+    }
+
+    /// Takes a piece if it fits; otherwise notes its name.
+    pub(super) fn admit(&mut self, name: &str, piece: Markup) -> Markup {
+        if let Some(left) = self.left.checked_sub(piece.0.len()) {
+            self.left = left;
+            return piece;
         }
-        let open = SandboxedDir::open(folder.path()).unwrap();
-        let shown = |name: &str| file(&open, name).into_string();
-        assert_eq!(shown("trials/a-1.txt"), "<a href=\"trials/a-1.txt\">trials/a-1.txt</a>");
-        for name in ["javascript:alert(1)", "../../etc/passwd", "/etc/passwd", "none", "trials", "a b", "x\"y", ""] {
-            assert!(!shown(name).contains("href"), "{name}: {}", shown(name));
+        if !self.omitted.iter().any(|known| known == name) {
+            self.omitted.push(name.to_owned());
         }
-        assert!(shown("x\"><script>").contains("&lt;script&gt;"));
+        html! {}
+    }
+
+    pub(super) fn omissions(&self) -> Markup {
+        html! { @if !self.omitted.is_empty() { (omitted(&self.omitted.join(", "))) } }
+    }
+}
+
+pub(super) fn omitted(what: &str) -> Markup {
+    html! {
+        p.omitted {
+            "Left out, so that this page stays small: " (what)
+            ". All of it is in verdicts.json, samples.jsonl and transcript.jsonl."
+        }
     }
 }
