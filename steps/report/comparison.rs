@@ -6,11 +6,10 @@
 //! figures are *comparable* if they have the same probe, unit and bound, and were taken on the same kind of machine:
 //! target, accelerator and architecture; for what was measured on the host itself, the machine does not matter. A
 //! difference in any of these is reported in words, not as a number. The last run's figure is compared with the median
-//! of the comparable figures before it. `comparison/noise.rs` defines what counts as noise, and every change states how
+//! of the comparable figures before it. `comparison/story.rs` defines what counts as noise, and every change states how
 //! it was decided.
 
 mod brief;
-mod noise;
 mod story;
 
 use std::collections::{BTreeMap, BTreeSet};
