@@ -192,6 +192,8 @@ mod tests {
                 format!("{id}: {probe} {}, interval {interval:?}, {}", value.format(*unit), circumstances.join(", "))
             }
         };
+        let cpus = ["emulated", "native under KVM", "native in a system container", "native", "other"];
+        assert_eq!(["tcg", "kvm", "nspawn", "none", "other"].map(speed), cpus);
         insta::assert_snapshot!("figures", run.findings.iter().map(figure).collect::<Vec<_>>().join("\n"));
     }
 

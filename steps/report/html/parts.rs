@@ -78,3 +78,35 @@ pub(super) fn omitted(what: &str) -> Markup {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_file_of_the_run_becomes_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("trials")).unwrap();
+        for name in ["trials/a-1.txt", "javascript:alert(1)", "a b", "x\"y"] {
+            std::fs::write(folder.path().join(name), "x").unwrap();
+        }
+        let open = SandboxedDir::open(folder.path()).unwrap();
+        let shown = |name: &str| file(&open, name).into_string();
+        assert_eq!(shown("trials/a-1.txt"), "<a href=\"trials/a-1.txt\">trials/a-1.txt</a>");
+        for name in ["javascript:alert(1)", "../../etc/passwd", "/etc/passwd", "none", "trials", "a b", "x\"y", ""] {
+            assert!(!shown(name).contains("href"), "{name}: {}", shown(name));
+        }
+        assert!(shown("x\"><script>").contains("&lt;script&gt;"));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_out_and_named_once() {
+        let mut budget = ByteBudget::of(10);
+        assert_eq!(budget.admit("a", html! { "12345" }).into_string(), "12345");
+        assert_eq!(budget.admit("plots", html! { "123456" }).into_string(), "");
+        assert_eq!(budget.admit("plots", html! { "123456" }).into_string(), "");
+        assert_eq!(budget.admit("a", html! { "12345" }).into_string(), "12345");
+        assert!(budget.omissions().into_string().contains("stays small: plots. All of it"));
+        assert_eq!(ByteBudget::of(0).omissions().into_string(), "");
+    }
+}
