@@ -6,17 +6,16 @@
 //! figures are *comparable* if they have the same probe, unit and bound, and were taken on the same kind of machine:
 //! target, accelerator and architecture; for what was measured on the host itself, the machine does not matter. A
 //! difference in any of these is reported in words, not as a number. The last run's figure is compared with the median
-//! of the comparable figures before it. `comparison/noise.rs` defines what counts as noise, and every change states how
+//! of the comparable figures before it. `comparison/story.rs` defines what counts as noise, and every change states how
 //! it was decided.
 
 mod brief;
-mod noise;
 mod story;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::base::stats::Interval;
 use crate::base::unit::Unit;
@@ -33,8 +32,6 @@ pub const SCHEMA: u32 = 1;
 #[derive(Clone, Debug)]
 pub struct ComparedRun {
     pub about: About,
-    /// The machine that its claims were measured on; `None` if the run needed none.
-    pub machine: Option<ComparedMachine>,
     pub findings: BTreeMap<ClaimId, ClaimSummary>,
 }
 
@@ -43,20 +40,9 @@ pub struct About {
     pub run: String,
     pub started: Timestamp,
     pub target: String,
-    /// The commit it was built from, if known.
     pub commit: Option<String>,
     pub exit: u8,
-    /// Whether the run finished.
     pub complete: bool,
-}
-
-/// The properties that decide whether figures of two machines can be compared.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct ComparedMachine {
-    /// `kvm`, `tcg` or `none`.
-    pub accelerator: String,
-    /// `amd64` or `arm64`.
-    pub architecture: String,
 }
 
 /// What a run reports about a claim.
@@ -65,9 +51,6 @@ pub struct ClaimSummary {
     pub claim: String,
     pub verdict: Verdict,
     pub reason: Reason,
-    /// The bound that the claim is judged by, in the register's words.
-    pub bound: String,
-    /// What was measured, if anything was.
     pub figure: Option<Figure>,
 }
 
@@ -77,22 +60,17 @@ pub struct Figure {
     pub value: Value,
     pub unit: Unit,
     pub probe: String,
-    /// The check's bound in numbers, if it has one: `< 100 kB`.
-    pub limit: Option<String>,
     /// The confidence interval of the true median, if there are enough samples for one.
     pub interval: Option<Interval>,
-    /// Whether it was measured on the host itself, independent of the machine.
-    pub on_host: bool,
+    /// Everything that must be the same for figures to be compared, by name.
+    pub circumstances: Vec<(&'static str, String)>,
 }
 
-/// Several runs and what happened to each claim in them; the layout that programs read.
+/// Several runs, in the order in which they began, and what happened to each claim in them; the layout that programs read.
 #[derive(Clone, Debug, Serialize)]
 pub struct Comparison {
-    /// [`SCHEMA`].
     pub schema: u32,
-    /// The runs, ordered by when they began.
     pub runs: Vec<About>,
-    /// Every claim that any of the runs knows.
     pub claims: Vec<Trend>,
 }
 
@@ -106,11 +84,10 @@ pub struct Trend {
     pub verdicts: Vec<Option<Verdict>>,
     /// Its figure in each run; `None` if there is none, or if it cannot be compared with the newest.
     pub values: Vec<Option<Value>>,
-    /// The unit and the probe of all of these.
     pub unit: Option<Unit>,
     pub probe: Option<String>,
     /// How the number changed in the last run; `None` if there is nothing to compare it with.
-    pub change: Option<Change>,
+    pub change: Option<FigureChange>,
     /// Whether its verdict changed from any run to the next one that judged it.
     pub changed_verdict: bool,
     /// Further remarks: a change of verdict with both reasons, what is not comparable, what is missing.
@@ -119,8 +96,7 @@ pub struct Trend {
 
 /// The distance of the last run's figure from the median of the comparable ones before it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Change {
-    /// The difference in the claim's unit.
+pub struct FigureChange {
     pub absolute: f64,
     /// The difference as a proportion of that median, 0.1 being 10 % more; `None` if the median is zero.
     pub relative: Option<f64>,
@@ -143,7 +119,7 @@ impl Comparison {
         Ok(Comparison { schema: SCHEMA, runs: runs.into_iter().map(|run| run.about).collect(), claims })
     }
 
-    /// Returns whether any claim got worse: see [`Trend::worse`].
+    /// Returns whether any claim got worse: .
     pub fn worse(&self) -> bool {
         self.claims.iter().any(Trend::worse)
     }
@@ -162,7 +138,7 @@ impl Trend {
     }
 
     /// Returns how its figure changed in the last run, if it did.
-    pub fn moved(&self) -> Option<&Change> {
+    pub fn moved(&self) -> Option<&FigureChange> {
         self.change.as_ref().filter(|change| change.absolute != 0.0)
     }
 
@@ -183,14 +159,15 @@ pub(super) mod tests {
             value: value.into(),
             unit: Unit::Bytes,
             probe: "memory.peak".into(),
-            limit: Some("< 64 MB".into()),
             interval: None,
-            on_host: false,
+            circumstances: [("bound", "< 64 MB"), ("target", "vm:amd64"), ("CPU", "emulated")]
+                .map(|(name, value)| (name, value.to_owned()))
+                .to_vec(),
         }
     }
 
     pub(super) fn finding(verdict: Verdict, reason: Reason, figure: Option<Figure>) -> ClaimSummary {
-        ClaimSummary { claim: "it is small".into(), verdict, reason, bound: "< 64 MB".into(), figure }
+        ClaimSummary { claim: "it is small".into(), verdict, reason, figure }
     }
 
     pub(super) fn held(figure: Figure) -> ClaimSummary {
@@ -208,7 +185,6 @@ pub(super) mod tests {
                 exit: 0,
                 complete: true,
             },
-            machine: Some(ComparedMachine { accelerator: "tcg".into(), architecture: "amd64".into() }),
             findings: finding.into_iter().map(|finding| (ID.parse().unwrap(), finding)).collect(),
         }
     }

@@ -7,15 +7,10 @@
 mod claim;
 mod commands;
 mod facts;
-mod files;
-mod logs;
 mod merged;
-mod published;
 mod register;
-mod size_limit;
-mod runs;
+mod parts;
 mod samples;
-mod scenario;
 mod verdict;
 mod words;
 
@@ -35,7 +30,8 @@ use crate::report::{sentence, workload};
 use crate::verdict::Verdict;
 use commands::Commands;
 pub use merged::merged_html;
-use size_limit::ByteBudget;
+use parts::ByteBudget;
+pub(super) use words::count;
 use words::plain;
 
 /// The maximum size of the page, in bytes.
@@ -80,7 +76,7 @@ impl<'a> Run<'a> {
         let claims = shown(&bundle.verdicts.claims);
         let commands = Commands::of(bundle, &claims);
         let trials = watched.keys().map(|subject| (trial_file(subject), *subject)).collect();
-        let logs = logs::in_order(bundle.folder.names()?);
+        let logs = commands::in_order(bundle.folder.names()?);
         let of = |file: &'a FeatureFile| {
             let all = file.scenarios().into_iter().map(|expanded| expanded.scenario);
             all.map(|scenario| ((file.path.as_str(), scenario.position.line), scenario)).collect::<Vec<_>>()
@@ -111,7 +107,7 @@ pub fn html(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
     let after = page! {
         (not_run(&unrun(&run)))
         (memory(&run, &mut ByteBudget::of(PART)))
-        (logs::logs(&run, &mut ByteBudget::of(LOGS)))
+        (commands::logs(&run, &mut ByteBudget::of(LOGS)))
     };
     let around = frame(&title, STYLE, SCRIPT, &page! { (before) (after) }).0.len();
     let claims = claim::claims(&run, MOST.saturating_sub(around));

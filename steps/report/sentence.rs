@@ -1,9 +1,9 @@
 //! Makes all sentences about verdicts: a reason, a check, a control, a claim, and what is wrong besides the claims. No
 //! verdict depends on them.
 
-mod probes;
-
 use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use super::console::{cut, one_line};
 use crate::base::commands;
@@ -21,6 +21,10 @@ use crate::verdict::{Bound, Range, Reason, Rule, Verdict};
 
 /// How much of a text that was measured is shown, in characters.
 const VALUE: usize = 120;
+
+/// What the value of a probe means, by the probe's name or the beginning of names.
+static PROBES: LazyLock<BTreeMap<String, String>> =
+    LazyLock::new(|| toml::from_str(include_str!("sentence/probes.toml")).unwrap_or_default());
 
 thread_local! {
     static REPLACED: Cell<bool> = const { Cell::new(false) };
@@ -76,7 +80,7 @@ pub fn reason(reason: &Reason) -> String {
         Reason::Late { probe, value, high } => format!(
             "{}; the bound is {}, but the CPU is emulated, and its host may be the cause: run it on a quieter host, or on a \
              machine with a native CPU",
-            probes::says(probe, &quoted(&Value::Number(*value), Unit::Seconds)),
+            says(probe, &quoted(&Value::Number(*value), Unit::Seconds)),
             Unit::Seconds.format(*high)
         ),
         Reason::Pairs { probe, pairs, looks } => {
@@ -306,7 +310,7 @@ fn measured(seen: &Reason) -> String {
         return format!("none of its {lines} lines contains \"{text}\"; the last is {}", quoted(value, *unit));
     }
     let cold = if subject.split(' ').any(|word| word == "cold") { " on a cold start" } else { "" };
-    format!("{}{raw}{cold}", probes::says(probe, &quoted(value, *unit)))
+    format!("{}{raw}{cold}", says(probe, &quoted(value, *unit)))
 }
 
 /// Says what was measured, and the bound unless the value repeats it.
@@ -336,4 +340,31 @@ fn with_bound(bound: &Bound) -> String {
         Rule::Recorded => return seen,
     };
     format!("{seen}; {limit}")
+}
+
+/// Says what this value of a probe means; of one that is not listed, that the probe has it.
+fn says(probe: &str, value: &str) -> String {
+    let is_of =
+        |(name, _): &(&String, &String)| probe == *name || (name.ends_with('.') && probe.starts_with(name.as_str()));
+    match PROBES.iter().filter(is_of).max_by_key(|(name, _)| name.len()) {
+        Some((_, says)) => says.replace("(s)", if value == "1" { "" } else { "s" }).replacen("{}", value, 1),
+        None => format!("{probe} is {value}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_probe_that_the_catalogue_names_is_said_in_plain_words() {
+        for name in catalogue::names().filter(|name| !name.ends_with(['.', ' '])) {
+            assert_eq!(says(name, "V").matches('V').count(), 1, "{name}");
+            assert!(!says(name, "V").contains(name), "{name} has no words");
+        }
+        assert_eq!(says("image.annotation.variant", "\"compat\""), "the annotation is \"compat\"");
+        assert_eq!(says("disk.free", "3 GB"), "disk.free is 3 GB");
+        let readings = ["1", "5"].map(|number| says("log.readings", number));
+        assert_eq!(readings, ["its log has 1 reading", "its log has 5 readings"]);
+    }
 }

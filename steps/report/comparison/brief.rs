@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::evidence::bundle::{SandboxedDir, document, one_run};
 use crate::evidence::{ClaimResult, Verdicts};
 use crate::measurement::Value;
-use crate::report::comparison::{About, ClaimSummary, ComparedMachine, ComparedRun, Figure};
+use crate::report::comparison::{About, ClaimSummary, ComparedRun, Figure};
 use crate::verdict::claim_verdict::{Attempt, worst};
 use crate::verdict::{Judged, Outcome, Rule, Verdict};
 
@@ -54,7 +54,7 @@ struct RunFile {
     started: Timestamp,
     target: String,
     git: Option<Git>,
-    machine: Option<ComparedMachine>,
+    machine: Option<Machine>,
 }
 
 #[derive(Deserialize)]
@@ -62,24 +62,36 @@ struct Git {
     commit: Option<String>,
 }
 
+#[derive(Deserialize)]
+struct Machine {
+    accelerator: String,
+    architecture: String,
+}
+
 fn assemble(run: RunFile, verdicts: Verdicts) -> anyhow::Result<ComparedRun> {
-    let RunFile { run, started, target, git, machine } = run;
     let Verdicts { run: of, complete, exit, claims, .. } = verdicts;
-    anyhow::ensure!(of == run, "run.json is of run {run}, verdicts.json of run {of}: the folder was put together");
-    anyhow::ensure!(complete, "run {run} was ended before it was done: leave it out");
+    anyhow::ensure!(
+        of == run.run,
+        "run.json is of run {}, verdicts.json of run {of}: the folder was put together",
+        run.run
+    );
+    anyhow::ensure!(complete, "run {of} was ended before it was done: leave it out");
     let mut findings = BTreeMap::new();
     for claim in claims {
         let id = claim.id;
-        anyhow::ensure!(findings.insert(id, finding(claim)).is_none(), "verdicts.json has claim {id} twice");
+        anyhow::ensure!(findings.insert(id, finding(&run, claim)).is_none(), "verdicts.json has claim {id} twice");
     }
-    let commit = git.and_then(|git| git.commit);
-    Ok(ComparedRun { about: About { run, started, target, commit, exit, complete }, machine, findings })
+    let commit = run.git.and_then(|git| git.commit);
+    Ok(ComparedRun {
+        about: About { run: of, started: run.started, target: run.target, commit, exit, complete },
+        findings,
+    })
 }
 
-fn finding(claim: ClaimResult) -> ClaimSummary {
-    let ClaimResult { claim, verdict, reason, bound, scenarios, .. } = claim;
-    let figure = worst(&scenarios).and_then(|scenario| decisive(&scenario.attempts)).and_then(figure);
-    ClaimSummary { claim, verdict, reason, bound, figure }
+fn finding(run: &RunFile, claim: ClaimResult) -> ClaimSummary {
+    let deciding = worst(&claim.scenarios).and_then(|scenario| decisive(&scenario.attempts));
+    let figure = deciding.and_then(|judged| figure(run, &claim.bound, judged));
+    ClaimSummary { claim: claim.claim, verdict: claim.verdict, reason: claim.reason, figure }
 }
 
 /// Returns the check that decided a claim: in the attempt that counts, the first that failed, else the first.
@@ -92,25 +104,48 @@ fn decisive(attempts: &[Attempt]) -> Option<&Judged> {
 }
 
 /// Returns the measured figure; `None` if the samples could not be trusted.
-fn figure(judged: &Judged) -> Option<Figure> {
-    let Judged { check, outcome, statistics } = judged;
+fn figure(run: &RunFile, bound: &str, Judged { check, outcome, statistics }: &Judged) -> Option<Figure> {
     let worst = outcome.value.clone()?;
-    let in_numbers = matches!(
-        check.rule,
+    let limit = match check.rule {
         Rule::Below { .. }
-            | Rule::AtMost { .. }
-            | Rule::AtLeast { .. }
-            | Rule::MedianAtLeast { .. }
-            | Rule::Between { .. }
-    );
+        | Rule::AtMost { .. }
+        | Rule::AtLeast { .. }
+        | Rule::MedianAtLeast { .. }
+        | Rule::Between { .. } => check.rule.format(check.unit),
+        _ => "none".to_owned(),
+    };
+    let on_host = check.sources.iter().all(|source| source.machine == "host");
+    let machine = |of: fn(&Machine) -> &str| match &run.machine {
+        _ if on_host => "the host's own",
+        Some(machine) => of(machine),
+        None => "not noted",
+    };
     Some(Figure {
         value: statistics.as_ref().map_or(worst, |statistics| Value::Number(statistics.median)),
         unit: check.unit,
         probe: check.probe.clone(),
-        limit: in_numbers.then(|| check.rule.format(check.unit)),
         interval: statistics.as_ref().and_then(|statistics| statistics.interval),
-        on_host: check.sources.iter().all(|source| source.machine == "host"),
+        circumstances: vec![
+            ("bound", bound.to_owned()),
+            ("checked bound", limit),
+            ("probe", check.probe.clone()),
+            ("unit", format!("{:?}", check.unit).to_lowercase()),
+            ("target", if on_host { "the host" } else { &run.target }.to_owned()),
+            ("architecture", machine(|machine| &machine.architecture).to_owned()),
+            ("CPU", machine(|machine| speed(&machine.accelerator)).to_owned()),
+        ],
     })
+}
+
+/// Names the kind of CPU that an accelerator provides.
+fn speed(accelerator: &str) -> &str {
+    match accelerator {
+        "tcg" => "emulated",
+        "kvm" => "native under KVM",
+        "nspawn" => "native in a system container",
+        "none" => "native",
+        other => other,
+    }
 }
 
 #[cfg(test)]
@@ -151,14 +186,14 @@ mod tests {
         let run = briefs(&[recorded().path().to_owned()]).unwrap().remove(0);
         let figure = |(id, finding): (&ClaimId, &ClaimSummary)| match &finding.figure {
             None => format!("{id}: none"),
-            Some(Figure { value, unit, probe, limit, interval, on_host }) => {
+            Some(Figure { value, unit, probe, interval, circumstances }) => {
                 let interval = interval.map(|interval| (interval.low, interval.high));
-                format!(
-                    "{id}: {probe} {}, bound {limit:?}, interval {interval:?}, on host {on_host}",
-                    value.format(*unit)
-                )
+                let circumstances = circumstances.iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>();
+                format!("{id}: {probe} {}, interval {interval:?}, {}", value.format(*unit), circumstances.join(", "))
             }
         };
+        let cpus = ["emulated", "native under KVM", "native in a system container", "native", "other"];
+        assert_eq!(["tcg", "kvm", "nspawn", "none", "other"].map(speed), cpus);
         insta::assert_snapshot!("figures", run.findings.iter().map(figure).collect::<Vec<_>>().join("\n"));
     }
 

@@ -1,58 +1,66 @@
-//! Follows one claim through all runs: its verdicts and figures.
+//! Follows one claim through all runs: its verdicts and figures; and decides how far a figure may be from earlier ones
+//! without meaning anything, assuming no distribution:
+//!
+//! - With [`MANY`] earlier runs or more, these show how much a figure varies. A figure exceeds the noise if it lies
+//!   outside all of them *and* beyond Tukey's fences (one and a half times the distance between the hinges, which are
+//!   the medians of the lower and the upper half). If nothing had changed, and all nights were alike, the newest of
+//!   n + 1 figures would be the smallest or the largest of all with a probability of at most 2 in n + 1; the result
+//!   states this probability of a false alarm.
+//!   A step that several of the earlier runs already show counts as variation: it was reported in the run in which it
+//!   occurred, and the figures over all runs still show it.
+//! - With fewer, the samples within each run decide. A figure exceeds the noise if the interval of its median lies
+//!   wholly above or wholly below the intervals of all earlier runs. Intervals with a confidence below [`CONFIDENCE`]
+//!   do not count; fewer than five samples cannot reach it.
+//! - Otherwise the noise is unknown, and nothing is stated about whether the change exceeds it.
 
-use std::borrow::Cow;
-
-use super::noise::Noise;
-use super::{Change, ClaimSummary, ComparedMachine, ComparedRun, Figure, Trend};
+use super::{ClaimSummary, ComparedRun, Figure, FigureChange, Trend};
 use crate::base::stats::{Interval, median};
+use crate::base::unit::Unit;
 use crate::claims::plan::NotJudgedReason;
 use crate::claims::register::ClaimId;
+use crate::report::html::count;
 use crate::report::sentence;
 use crate::verdict::Reason;
 
 /// What the runs report about a claim, in their order; `None` if a run does not know it.
-type Story<'a> = [(&'a ComparedRun, Option<&'a ClaimSummary>)];
+type Story<'a> = [(&'a str, Option<&'a ClaimSummary>)];
 
 /// Follows a claim through the runs, which are in the order in which they began.
-pub(super) fn trend<'a>(id: ClaimId, runs: &'a [ComparedRun]) -> Trend {
-    let story: Vec<(&ComparedRun, Option<&ClaimSummary>)> =
-        runs.iter().map(|run| (run, run.findings.get(&id))).collect();
-    let measured = |(run, finding): &(&'a ComparedRun, Option<&'a ClaimSummary>)| {
-        let finding = (*finding)?;
-        Some(Measured { run, finding, figure: finding.figure.as_ref()? })
-    };
-    let all: Vec<Option<Measured>> = story.iter().map(measured).collect();
-    let newest = all.iter().flatten().next_back().copied();
-    let alike = |one: &Option<Measured<'a>>| one.filter(|one| newest.is_some_and(|newest| one.comparable(newest)));
-    let comparable: Vec<Option<Measured>> = all.iter().map(alike).collect();
+pub(super) fn trend(id: ClaimId, runs: &[ComparedRun]) -> Trend {
+    let story: Vec<_> = runs.iter().map(|run| (run.about.run.as_str(), run.findings.get(&id))).collect();
+    let all: Vec<Option<&Figure>> = story.iter().map(|(_, finding)| finding.as_ref()?.figure.as_ref()).collect();
+    let newest = all.iter().rposition(Option::is_some);
+    let figure = newest.and_then(|place| all[place]);
+    let comparable: Vec<Option<&Figure>> =
+        all.iter().map(|one| one.filter(|one| figure.is_some_and(|newest| one.comparable(newest)))).collect();
     let flips = flips(&story);
     let notes = [
         membership(&story),
         flipped(&flips),
-        differences(&all, newest),
+        figure.and_then(|newest| differences(&all, newest)),
         since(&story, newest),
         changed_text(&comparable),
     ];
     let notes: Vec<String> = notes.into_iter().flatten().collect();
     Trend {
         id,
-        claim: findings(&story).next_back().map(|(_, finding)| finding.claim.clone()).unwrap_or_default(),
+        claim: findings(&story).last().map(|(_, finding)| finding.claim.clone()).unwrap_or_default(),
         verdicts: story.iter().map(|(_, finding)| finding.map(|finding| finding.verdict)).collect(),
-        values: comparable.iter().map(|one| one.map(|one| one.figure.value.clone())).collect(),
-        unit: newest.map(|newest| newest.figure.unit),
-        probe: newest.map(|newest| newest.figure.probe.clone()),
+        values: comparable.iter().map(|one| one.map(|one| one.value.clone())).collect(),
+        unit: figure.map(|newest| newest.unit),
+        probe: figure.map(|newest| newest.probe.clone()),
         change: change(&comparable),
         changed_verdict: !flips.is_empty(),
         note: (!notes.is_empty()).then(|| notes.join("; ")),
     }
 }
 
-fn findings<'a>(story: &Story<'a>) -> impl DoubleEndedIterator<Item = (&'a ComparedRun, &'a ClaimSummary)> {
+fn findings<'a>(story: &Story<'a>) -> impl Iterator<Item = (&'a str, &'a ClaimSummary)> {
     story.iter().filter_map(|(run, finding)| Some((*run, (*finding)?)))
 }
 
 /// A change of verdict: a run with what it reports, and the next one that was asked for a verdict.
-type Flip<'a> = [(&'a ComparedRun, &'a ClaimSummary); 2];
+type Flip<'a> = [(&'a str, &'a ClaimSummary); 2];
 
 fn flips<'a>(story: &Story<'a>) -> Vec<Flip<'a>> {
     let asked: Vec<_> = findings(story).filter(|(_, finding)| finding.asked()).collect();
@@ -62,24 +70,21 @@ fn flips<'a>(story: &Story<'a>) -> Vec<Flip<'a>> {
 
 /// Returns which of the runs do not know the claim.
 fn membership(story: &Story) -> Option<String> {
-    let name = |place: usize| story.get(place).map(|(run, _)| run.about.run.as_str()).unwrap_or_default();
     let first = story.iter().position(|(_, finding)| finding.is_some())?;
     let last = story.iter().rposition(|(_, finding)| finding.is_some())?;
-    let added = (first > 0).then(|| format!("added with run {}", name(first)));
-    let removed = (last + 1 < story.len()).then(|| format!("removed with run {}", name(last + 1)));
     let between = (last + 1 - first) - findings(story).count();
-    let runs = if between == 1 { "run" } else { "runs" };
-    let between = (between > 0).then(|| format!("missing from {between} {runs} between"));
+    let added = (first > 0).then(|| format!("added with run {}", story[first].0));
+    let removed = story.get(last + 1).map(|(run, _)| format!("removed with run {run}"));
+    let between = (between > 0).then(|| format!("missing from {} between", count(between, "run", "runs")));
     let all: Vec<String> = [added, removed, between].into_iter().flatten().collect();
     (!all.is_empty()).then(|| all.join(", "))
 }
 
 /// Returns which run the newest figure is from, if not from the last.
-fn since(story: &Story, newest: Option<Measured>) -> Option<String> {
-    let (run, finding) = story.last()?;
-    let (newest, finding) = (&newest?.run.about.run, (*finding)?);
+fn since(story: &Story, newest: Option<usize>) -> Option<String> {
+    let (run, finding) = (story[newest?].0, story.last()?.1?);
     let why = if finding.asked() { "it has none in the last run" } else { "the last run did not select it" };
-    (*newest != run.about.run).then(|| format!("the newest figure is of run {newest}: {why}"))
+    (newest? + 1 < story.len()).then(|| format!("the newest figure is of run {run}: {why}"))
 }
 
 impl ClaimSummary {
@@ -89,89 +94,43 @@ impl ClaimSummary {
     }
 }
 
-/// A claim's figure in a run.
-#[derive(Clone, Copy)]
-struct Measured<'a> {
-    run: &'a ComparedRun,
-    finding: &'a ClaimSummary,
-    figure: &'a Figure,
-}
-
-impl Measured<'_> {
-    /// Returns everything that must be the same for figures to be compared.
-    fn circumstances(&self) -> [(&'static str, Cow<'_, str>); 7] {
-        let Figure { unit, probe, limit, on_host, .. } = self.figure;
-        let machine = |of: fn(&ComparedMachine) -> &str| match &self.run.machine {
-            _ if *on_host => "the host's own",
-            Some(machine) => of(machine),
-            None => "not noted",
-        };
-        [
-            ("bound", Cow::from(&self.finding.bound)),
-            ("checked bound", limit.as_deref().unwrap_or("none").into()),
-            ("probe", probe.into()),
-            ("unit", format!("{unit:?}").to_lowercase().into()),
-            ("target", if *on_host { "the host" } else { &self.run.about.target }.into()),
-            ("architecture", machine(|machine| &machine.architecture).into()),
-            ("CPU", machine(|machine| speed(&machine.accelerator)).into()),
-        ]
-    }
-
-    fn comparable(&self, other: Measured) -> bool {
-        self.circumstances() == other.circumstances()
-    }
-}
-
-/// Names the kind of CPU that an accelerator provides.
-fn speed(accelerator: &str) -> &str {
-    match accelerator {
-        "tcg" => "emulated",
-        "kvm" => "native under KVM",
-        "nspawn" => "native in a system container",
-        "none" => "native",
-        other => other,
+impl Figure {
+    fn comparable(&self, other: &Figure) -> bool {
+        self.circumstances == other.circumstances
     }
 }
 
 /// Returns how many earlier figures the newest is not comparable with, and why: the reason of the last of them.
-fn differences(all: &[Option<Measured>], newest: Option<Measured>) -> Option<String> {
-    let newest = newest?;
-    let why = |one: &Measured| {
-        let pairs = one.circumstances().into_iter().zip(newest.circumstances());
+fn differences(all: &[Option<&Figure>], newest: &Figure) -> Option<String> {
+    let why = |one: &&Figure| {
+        let pairs = one.circumstances.iter().zip(&newest.circumstances);
         let differing = pairs.filter(|((_, before), (_, now))| before != now);
         let all = differing.map(|((name, before), (_, now))| format!("{name} {before} before, {now} now"));
         all.collect::<Vec<_>>().join(", ")
     };
     let whys: Vec<String> = all.iter().flatten().filter(|one| !one.comparable(newest)).map(why).collect();
     let last = whys.last()?;
-    let runs = if whys.len() == 1 { "run" } else { "runs" };
     let others = match whys.iter().filter(|why| *why != last).count() {
         0 => String::new(),
         others => format!("; {others} of these for other reasons"),
     };
-    Some(format!("not comparable with {} earlier {runs}: {last}{others}", whys.len()))
+    Some(format!("not comparable with {}: {last}{others}", count(whys.len(), "earlier run", "earlier runs")))
 }
 
 /// Formats the newest change of verdict with both reasons, and how many changes there are.
 fn flipped(flips: &[Flip]) -> Option<String> {
-    let [(before, held), (after, fails)] = flips.last()?;
     let many = match flips.len() {
         1 => String::new(),
         many => format!("{many} changes of verdict, the last one: "),
     };
-    Some(format!(
-        "{many}{} in run {} ({}), {} in run {} ({})",
-        held.verdict,
-        before.about.run,
-        sentence::reason(&held.reason),
-        fails.verdict,
-        after.about.run,
-        sentence::reason(&fails.reason)
-    ))
+    let [before, after] = flips
+        .last()?
+        .map(|(run, finding)| format!("{} in run {run} ({})", finding.verdict, sentence::reason(&finding.reason)));
+    Some(format!("{many}{before}, {after}"))
 }
 
-fn changed_text(comparable: &[Option<Measured>]) -> Option<String> {
-    let mut texts = comparable.iter().flatten().rev().map(|one| one.figure);
+fn changed_text(comparable: &[Option<&Figure>]) -> Option<String> {
+    let mut texts = comparable.iter().flatten().rev();
     let (now, before) = (texts.next()?, texts.next()?);
     let differs = now.value.number().is_none() && now.value != before.value;
     differs.then(|| {
@@ -179,24 +138,118 @@ fn changed_text(comparable: &[Option<Measured>]) -> Option<String> {
     })
 }
 
-fn change(comparable: &[Option<Measured>]) -> Option<Change> {
+fn change(comparable: &[Option<&Figure>]) -> Option<FigureChange> {
     let (last, earlier) = comparable.split_last()?;
-    let last = (*last)?;
-    let numbers: Option<Vec<f64>> = earlier.iter().flatten().map(|one| one.figure.value.number()).collect();
-    let (now, earlier_values) = (last.figure.value.number()?, numbers?);
-    let before = median(&earlier_values)?;
-    let intervals: Option<Vec<Interval>> = earlier.iter().flatten().map(|one| one.figure.interval).collect();
-    let noise = Noise { earlier: &earlier_values, intervals: intervals.as_deref(), unit: last.figure.unit };
-    let (exceeds_noise, noise) = noise.exceeded(now, last.figure.interval);
+    let (last, earlier) = ((*last)?, earlier.iter().flatten());
+    let numbers: Option<Vec<f64>> = earlier.clone().map(|one| one.value.number()).collect();
+    let (now, numbers) = (last.value.number()?, numbers?);
+    let before = median(&numbers)?;
+    let intervals: Option<Vec<Interval>> = earlier.map(|one| one.interval).collect();
+    let noise = Noise { earlier: &numbers, intervals: intervals.as_deref(), unit: last.unit };
+    let (exceeds_noise, noise) = noise.exceeded(now, last.interval);
     let relative = (before != 0.0).then(|| (now - before) / before.abs());
-    Some(Change { absolute: now - before, relative, exceeds_noise, noise })
+    Some(FigureChange { absolute: now - before, relative, exceeds_noise, noise })
+}
+
+/// This many earlier runs show how much a figure varies.
+const MANY: usize = 5;
+
+/// The confidence that an interval must have to count.
+const CONFIDENCE: f64 = 0.9;
+
+/// The known variation of a figure.
+struct Noise<'a> {
+    /// The figures of the earlier runs, at least one.
+    earlier: &'a [f64],
+    /// The intervals of these runs' medians, if known for each.
+    intervals: Option<&'a [Interval]>,
+    unit: Unit,
+}
+
+impl Noise<'_> {
+    /// Returns whether a figure with this interval is further from the earlier ones than noise explains, and the
+    /// reason.
+    fn exceeded(&self, now: f64, interval: Option<Interval>) -> (Option<bool>, String) {
+        if self.earlier.iter().all(|earlier| *earlier == now) {
+            return (Some(false), format!("the same as in {}", runs(self.earlier.len())));
+        }
+        if self.earlier.len() >= MANY {
+            return self.beyond_the_usual(now);
+        }
+        let sure = |interval: &Interval| interval.confidence >= CONFIDENCE;
+        match (interval.filter(sure), self.intervals) {
+            (Some(now), Some(earlier)) if earlier.iter().all(sure) => self.apart(now, earlier),
+            _ => (None, format!("unknown: fewer than {MANY} earlier runs, and fewer than 5 samples in a run")),
+        }
+    }
+
+    fn range(&self, low: f64, high: f64) -> String {
+        match low == high {
+            true => self.unit.format(low),
+            false => format!("{} to {}", self.unit.format(low), self.unit.format(high)),
+        }
+    }
+
+    fn beyond_the_usual(&self, now: f64) -> (Option<bool>, String) {
+        let many = runs(self.earlier.len());
+        let (low, high) = ends(self.earlier.iter().copied());
+        let usual = self.range(low, high);
+        if (low..=high).contains(&now) {
+            return (Some(false), format!("within what {many} gave: {usual}"));
+        }
+        let (fence_low, fence_high) = fences(self.earlier);
+        if (fence_low..=fence_high).contains(&now) {
+            let fences = self.range(fence_low, fence_high);
+            return (Some(false), format!("outside of what {many} gave ({usual}), within their fences ({fences})"));
+        }
+        let chance = Unit::Ratio.format(2.0 / (self.earlier.len() + 1) as f64);
+        let reason =
+            format!("beyond what {many} gave ({usual}) and their fences; by chance in at most {chance} of cases");
+        (Some(true), reason)
+    }
+
+    fn apart(&self, now: Interval, earlier: &[Interval]) -> (Option<bool>, String) {
+        let (low, _) = ends(earlier.iter().map(|interval| interval.low));
+        let (_, high) = ends(earlier.iter().map(|interval| interval.high));
+        let apart = now.low > high || now.high < low;
+        let (least, _) = ends(earlier.iter().chain([&now]).map(|interval| interval.confidence));
+        let word = if apart { "apart from" } else { "overlapping" };
+        let reason = format!(
+            "its median lies in {}, {word} that of {}, {} (confidence {} each)",
+            self.range(now.low, now.high),
+            runs(earlier.len()),
+            self.range(low, high),
+            Unit::Ratio.format(least)
+        );
+        (Some(apart), reason)
+    }
+}
+
+fn runs(count: usize) -> String {
+    match count {
+        1 => "the run before".to_owned(),
+        many => format!("{many} earlier runs"),
+    }
+}
+
+fn ends(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
+}
+
+fn fences(values: &[f64]) -> (f64, f64) {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let half = sorted.len().div_ceil(2);
+    let hinge = |part: &[f64]| median(part).unwrap_or_default();
+    let (low, high) = (hinge(&sorted[..half]), hinge(&sorted[sorted.len() - half..]));
+    let reach = 1.5 * (high - low);
+    (low - reach, high + reach)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::{compared, figure, finding, held, nights, run};
     use super::*;
-    use crate::base::unit::Unit;
     use crate::verdict::Verdict;
 
     /// Shows what a reader learns about a claim.
@@ -219,14 +272,11 @@ mod tests {
         let left_out = || finding(Verdict::NotRun, Reason::NotJudged(NotJudgedReason::NotSelected), None);
         let known = || finding(Verdict::KnownDeviation, Reason::step("declared"), None);
         let version = |text: &str| held(Figure { unit: Unit::Text, probe: "podman.version".into(), ..figure(text) });
-        let on = |accelerator: Option<&str>, target: &str, mut run: ComparedRun| {
-            let machine = |name: &str| ComparedMachine { accelerator: name.into(), architecture: "amd64".into() };
-            (run.machine, run.about.target) = (accelerator.map(machine), target.into());
-            run
-        };
         let there = |day: usize| run(day, Some(value(1.0)));
-        let host = |day: usize| run(day, Some(held(Figure { on_host: true, ..figure(1.0) })));
-        let after = |other: Figure| nights(vec![held(other), value(1.0)]);
+        let other = |circumstances: &[(&'static str, &str)]| {
+            let circumstances = circumstances.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+            nights(vec![held(Figure { circumstances, ..figure(1.0) }), value(1.0)])
+        };
         let situations = [
             ("other than the median before", nights([40e6, 44e6, 90e6, 33e6].map(value).to_vec())),
             ("nothing before", nights(vec![value(0.0), value(5.0)])),
@@ -238,12 +288,8 @@ mod tests {
             ("inconclusive now", nights(vec![known(), open()])),
             ("not selected between", nights(vec![value(40.0), left_out(), value(40.0)])),
             ("not selected last", nights(vec![value(40.0), value(41.0), left_out()])),
-            ("another CPU", compared(vec![there(1), on(Some("kvm"), "vm:amd64", there(2))])),
-            ("another target", compared(vec![on(None, "vm:arm64", there(1)), there(2)])),
-            ("another target, measured on the host", compared(vec![on(None, "vm:arm64", host(1)), host(2)])),
-            ("another unit", after(Figure { unit: Unit::Seconds, ..figure(1.0) })),
-            ("another probe", after(Figure { probe: "x".into(), ..figure(1.0) })),
-            ("another bound", after(Figure { limit: Some("< 70 MB".into()), ..figure(1.0) })),
+            ("another target and CPU", other(&[("bound", "< 64 MB"), ("target", "vm:arm64"), ("CPU", "native")])),
+            ("another bound", other(&[("bound", "< 70 MB"), ("target", "vm:amd64"), ("CPU", "emulated")])),
             ("new", compared(vec![run(1, None), there(2)])),
             ("gone", compared(vec![there(1), run(2, None), run(3, None)])),
             ("gone between", compared(vec![there(1), run(2, None), there(3)])),
@@ -252,5 +298,39 @@ mod tests {
         ];
         let learnt: Vec<String> = situations.iter().map(|(name, trend)| format!("{name}: {}", learnt(trend))).collect();
         insta::assert_snapshot!("situations", learnt.join("\n"));
+    }
+
+    /// Makes a figure with a confidence interval of this half-width around its median.
+    fn around(value: f64, reach: f64) -> Figure {
+        let interval = Interval { low: value - reach, high: value + reach, confidence: 0.9375 };
+        Figure { interval: Some(interval), ..figure(value) }
+    }
+
+    #[test]
+    fn a_reader_learns_whether_a_change_exceeds_noise_and_why() {
+        let same = |values: &[f64]| values.iter().copied().map(figure).collect::<Vec<_>>();
+        let after = |now: f64| same(&[40e6, 41e6, 42e6, 43e6, 44e6, now]);
+        let mut unsure = around(80e6, 1e6);
+        unsure.interval.as_mut().unwrap().confidence = 0.875;
+        let situations = [
+            ("intervals apart", vec![around(40e6, 1e6), around(50e6, 1e6)]),
+            ("intervals overlapping", vec![around(40e6, 3e6), around(45e6, 3e6)]),
+            ("earlier runs differed by as much", vec![around(40e6, 2e6), around(60e6, 2e6), around(50e6, 2e6)]),
+            ("single samples", same(&[40e6, 80e6])),
+            ("four samples", vec![around(40e6, 1e6), unsure]),
+            ("a run before with a single sample", vec![around(40e6, 1e6), figure(41e6), around(80e6, 1e6)]),
+            ("the same", same(&[40e6, 40e6])),
+            ("four earlier runs", same(&[40e6, 41e6, 42e6, 43e6, 60e6])),
+            ("within the range of five", after(44e6)),
+            ("within the fences", after(46e6)),
+            ("above the fences", after(46.1e6)),
+            ("below the fences", after(37.9e6)),
+            ("what never varied", same(&[40e6, 40e6, 40e6, 40e6, 40e6, 41e6])),
+        ];
+        let learnt = situations.map(|(name, figures)| {
+            let change = nights(figures.into_iter().map(held).collect()).change.unwrap();
+            format!("{name}: exceeds it: {:?}; {}", change.exceeds_noise, change.noise)
+        });
+        insta::assert_snapshot!("noise", learnt.join("\n"));
     }
 }

@@ -4,8 +4,8 @@ use maud::{Markup, html};
 use serde::Deserialize as _;
 use serde_json::Value as Json;
 
+use super::parts::ByteBudget;
 use super::section;
-use super::size_limit::ByteBudget;
 use super::words::{plain, took};
 use crate::base::unit::Unit;
 use crate::base::work_summary::WorkSummary;

@@ -6,8 +6,8 @@ use maud::{Markup, html};
 use serde_json::Value as Json;
 
 use super::facts::is;
+use super::parts::ByteBudget;
 use super::register::{controls, filter, measured};
-use super::size_limit::ByteBudget;
 use super::verdict::{belief, check_it_yourself, counts, how_many, meanings, one_problem, sentence};
 use super::words::{chip, class, count, link, plain};
 use super::{MOST, PART, SCRIPT, STYLE, Unrun, frame, not_run, section, table};

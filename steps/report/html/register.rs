@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::size_limit::omitted;
+use super::parts::omitted;
 use super::words::{VERDICTS, chip, class, control_chip, link, plain};
 use super::{Run, section};
 use crate::claims::plan::FeatureFile;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use maud::{Markup, html};
 
-use super::size_limit::ByteBudget;
+use super::parts::ByteBudget;
 use super::words::{VERDICTS, chip, class, control_chip, count, link, marked, plain};
 use super::{Run, section};
 use crate::claims::register::ClaimId;

@@ -95,7 +95,7 @@ pub(super) fn link(id: ClaimId) -> Markup {
 }
 
 /// Formats a number with its noun in the singular or plural.
-pub(super) fn count(number: usize, one: &str, many: &str) -> String {
+pub(in crate::report) fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 

@@ -1,6 +1,10 @@
 //! Draws every sample of a check as a dot, with the bound and the annex's figure.
 
-use super::sheet::{HPos, LETTERS, Scale, Sheet, WIDTH, colour, fit};
+use std::collections::BTreeMap;
+
+use maud::{Markup, html};
+
+use super::{LETTERS, Scale, WIDTH, across, axis, beside, circle, fit, line, rectangle, svg, text};
 use crate::base::unit::Unit;
 use crate::verdict::Rule;
 
@@ -20,7 +24,7 @@ pub(in crate::report) struct Dot {
 
 /// The samples of one subject.
 #[derive(Clone, Debug)]
-pub(in crate::report) struct Row {
+pub(in crate::report) struct SubjectDots {
     pub name: String,
     /// Its samples, in the order in which they were taken.
     pub dots: Vec<Dot>,
@@ -32,7 +36,7 @@ pub(in crate::report) struct Dots<'a> {
     /// What is shown, for readers who cannot see it.
     pub name: &'a str,
     pub unit: Unit,
-    pub rows: Vec<Row>,
+    pub rows: Vec<SubjectDots>,
     pub rule: &'a Rule,
     /// The annex's figure.
     pub published: Option<f64>,
@@ -44,32 +48,41 @@ impl Dots<'_> {
     }
 
     /// Draws the plot, and counts the samples that are in it; `None` if no scale can show the numbers.
-    pub fn draw(&self) -> Option<(String, usize)> {
+    pub fn draw(&self) -> Option<(Markup, usize)> {
         let bounds = bounds(self.rule);
         let lines = bounds.iter().copied().chain(self.published);
         let scale = Scale::over(self.all().map(|dot| dot.value).chain(lines), 12.0, WIDTH - 12.0)?;
         let rows = self.thinned();
-        let drawn = rows.iter().map(|row| row.dots.len()).sum();
-        let top =
-            LETTERS * 1.5 * (usize::from(!bounds.is_empty()) + usize::from(self.published.is_some())) as f64 + 4.0;
-        let heights: Vec<f64> = rows.iter().map(|row| if row.dots.len() > 12 { 62.0 } else { 40.0 }).collect();
-        let bottom = top + heights.iter().sum::<f64>() + 4.0;
-        let mut above = top;
-        let strips = heights.iter().map(|height| {
-            above += height;
-            (above - height + 17.0, above)
-        });
-        let strips: Vec<(f64, f64)> = strips.collect();
-        let svg = Sheet::draw(bottom + LETTERS * 2.0, &self.words(), |sheet| {
-            self.forbidden(sheet, &scale, top, bottom);
-            sheet.axis(&scale, self.unit, &strips, bottom);
-            self.lines(sheet, &scale, &bounds, &strips);
-            for (row, (top, bottom)) in rows.iter().zip(&strips) {
-                sheet.text(&fit(&row.name), (12.0, top - 8.0), HPos::Left);
-                strip(sheet, &scale, &row.dots, *top, *bottom);
+        // The bound and the annex's figure have each a label on a line of its own, above the strips of dots.
+        let labels = usize::from(!bounds.is_empty()) + usize::from(self.published.is_some());
+        let label = |place: usize| LETTERS * (0.75 + 1.5 * place as f64) + 2.0;
+        let top = LETTERS * 1.5 * labels as f64 + 4.0;
+        let mut bottom = top;
+        let mut strip = |row: &SubjectDots| {
+            let top = bottom + 17.0;
+            bottom += if row.dots.len() > 12 { 62.0 } else { 40.0 };
+            (top, bottom)
+        };
+        let strips: Vec<(f64, f64)> = rows.iter().map(&mut strip).collect();
+        let bottom = bottom + 4.0;
+        let drawn = html! {
+            @for (from, to) in self.forbidden(&scale) { (rectangle("vermillion forbidden", (from, top), (to, bottom))) }
+            (axis(&scale, self.unit, &strips, bottom))
+            @for bound in &bounds { (across("vermillion", scale.at(*bound), &strips)) }
+            @if let Some(first) = bounds.first() {
+                (beside("vermillion", &format!("bound {}", self.rule.format(self.unit)), (scale.at(*first), label(0))))
             }
-        });
-        Some((svg, drawn))
+            @if let Some(published) = self.published {
+                (across("purple dashed", scale.at(published), &strips))
+                (beside("purple", &format!("annex {}", self.unit.format(published)), (scale.at(published), label(labels - 1))))
+            }
+            @for (row, strip) in rows.iter().zip(&strips) {
+                (text(&fit(&row.name), (12.0, strip.0 - 8.0), "start"))
+                (dots(&scale, &row.dots, *strip))
+            }
+        };
+        let count = rows.iter().map(|row| row.dots.len()).sum();
+        Some((svg(bottom + LETTERS * 2.0, &self.words(), &drawn), count))
     }
 
     fn words(&self) -> String {
@@ -87,41 +100,22 @@ impl Dots<'_> {
     }
 
     /// Returns the same rows with fewer dots if there are many: the extremes and the outliers always stay.
-    fn thinned(&self) -> Vec<Row> {
-        let one_of_all = || Row { name: format!("{} subjects", self.rows.len()), dots: self.all().copied().collect() };
+    fn thinned(&self) -> Vec<SubjectDots> {
+        let one_of_all =
+            || SubjectDots { name: format!("{} subjects", self.rows.len()), dots: self.all().copied().collect() };
         let rows = if self.rows.len() > ROWS { vec![one_of_all()] } else { self.rows.clone() };
         let most = MOST / rows.len().max(1);
-        rows.into_iter().map(|row| Row { dots: thin(&row.dots, most), ..row }).collect()
+        rows.into_iter().map(|row| SubjectDots { dots: thin(&row.dots, most), ..row }).collect()
     }
 
-    /// Shades the area outside the bound.
-    fn forbidden(&self, sheet: &Sheet, scale: &Scale, top: f64, bottom: f64) {
-        let (left, right) = scale.ends();
-        let shade = |from: f64, to: f64| sheet.rectangle((from, top), (to, bottom), colour::VERMILLION, 0.12);
-        if let Rule::AtLeast { bound: low } | Rule::MedianAtLeast { bound: low } | Rule::Between { low, .. } = self.rule
-        {
-            shade(left, scale.at(*low));
-        }
-        if let Rule::Below { bound: high } | Rule::AtMost { bound: high } | Rule::Between { high, .. } = self.rule {
-            shade(scale.at(*high), right);
-        }
-    }
-
-    /// Draws the bound and the annex's figure through the strips of dots, each labelled above these on a line of its own.
-    fn lines(&self, sheet: &Sheet, scale: &Scale, bounds: &[f64], strips: &[(f64, f64)]) {
-        let mut label = LETTERS * 0.75 + 2.0;
-        for x in bounds.iter().map(|bound| scale.at(*bound)) {
-            strips.iter().for_each(|(top, bottom)| sheet.line((x, *top), (x, *bottom), colour::VERMILLION, 2.0));
-        }
-        if let Some(first) = bounds.first() {
-            let text = format!("bound {}", self.rule.format(self.unit));
-            sheet.beside(&text, (scale.at(*first), label), colour::VERMILLION);
-            label += LETTERS * 1.5;
-        }
-        if let Some(published) = self.published {
-            let x = scale.at(published);
-            strips.iter().for_each(|(top, bottom)| sheet.dashes((x, *top), (x, *bottom), colour::PURPLE));
-            sheet.beside(&format!("annex {}", self.unit.format(published)), (x, label), colour::PURPLE);
+    /// Returns the areas outside the bound.
+    fn forbidden(&self, scale: &Scale) -> Vec<(f64, f64)> {
+        let (left, right) = scale.ends;
+        match self.rule {
+            Rule::AtLeast { bound: low } | Rule::MedianAtLeast { bound: low } => vec![(left, scale.at(*low))],
+            Rule::Below { bound: high } | Rule::AtMost { bound: high } => vec![(scale.at(*high), right)],
+            Rule::Between { low, high } => vec![(left, scale.at(*low)), (scale.at(*high), right)],
+            _ => Vec::new(),
         }
     }
 }
@@ -138,23 +132,26 @@ fn bounds(rule: &Rule) -> Vec<f64> {
 }
 
 /// Draws dots in a strip; dots at the same place are put next to each other.
-fn strip(sheet: &Sheet, scale: &Scale, dots: &[Dot], top: f64, bottom: f64) {
+fn dots(scale: &Scale, dots: &[Dot], (top, bottom): (f64, f64)) -> Markup {
     let centre = (top + bottom) / 2.0;
     let levels = (((bottom - top) / 2.0 - 4.0) / 5.0).floor().max(0.0) as usize;
-    let mut taken = std::collections::BTreeMap::<i64, usize>::new();
-    for dot in dots {
+    let mut taken = BTreeMap::<i64, usize>::new();
+    let mut place = |dot: &Dot| {
         let x = scale.at(dot.value);
         let count = taken.entry((x / 8.0) as i64).or_default();
         let level = *count % (2 * levels + 1);
         *count += 1;
         let away = level.div_ceil(2) as f64 * 5.0;
-        let at = (x, if level % 2 == 1 { centre - away } else { centre + away });
-        match dot.broken {
-            true => sheet.cross(at, colour::VERMILLION),
-            false => sheet.dot(at, 4.0, colour::BLUE),
-        }
-        if dot.outlier {
-            sheet.ring(at, colour::INK);
+        (x, if level % 2 == 1 { centre - away } else { centre + away })
+    };
+    html! {
+        @for dot in dots {
+            @let (x, y) = place(dot);
+            @if dot.broken {
+                (line("vermillion", [(x - 4.0, y - 4.0), (x + 4.0, y + 4.0)]))
+                (line("vermillion", [(x - 4.0, y + 4.0), (x + 4.0, y - 4.0)]))
+            } @else { (circle("blue", (x, y), 4.0)) }
+            @if dot.outlier { (circle("ring", (x, y), 7.0)) }
         }
     }
 }
@@ -183,12 +180,13 @@ mod tests {
         Dot { value, broken: value >= 64.0, outlier: false }
     }
 
-    fn draw(rows: Vec<Row>, rule: &Rule, published: Option<f64>) -> Option<(String, usize)> {
-        Dots { name: "start.time", unit: Unit::Seconds, rows, rule, published }.draw()
+    fn draw(rows: Vec<SubjectDots>, rule: &Rule, published: Option<f64>) -> Option<(String, usize)> {
+        let (svg, drawn) = Dots { name: "start.time", unit: Unit::Seconds, rows, rule, published }.draw()?;
+        Some((svg.into_string(), drawn))
     }
 
-    fn row(values: impl Iterator<Item = f64>) -> Row {
-        Row { name: "hello <1>".into(), dots: values.map(dot).collect() }
+    fn row(values: impl Iterator<Item = f64>) -> SubjectDots {
+        SubjectDots { name: "hello <1>".into(), dots: values.map(dot).collect() }
     }
 
     #[test]
@@ -214,7 +212,7 @@ mod tests {
         for value in [1.0, 99.0, 60.0] {
             assert!(thinned.iter().any(|dot| dot.value == value), "{value}");
         }
-        let rows = vec![Row { name: "x".into(), dots: many }];
+        let rows = vec![SubjectDots { name: "x".into(), dots: many }];
         let (svg, drawn) = draw(rows, &Rule::Recorded, None).unwrap();
         assert!(drawn <= MOST && svg.len() < 40_000, "{drawn} dots, {} bytes", svg.len());
     }

@@ -1,46 +1,52 @@
 //! Draws the time that a start took, stage by stage.
 
-use super::sheet::{HPos, LETTERS, Scale, Sheet, WIDTH, colour, fit};
+use maud::{Markup, html};
+
+use super::{LETTERS, Scale, WIDTH, across, axis, beside, fit, rectangle, svg, text};
 use crate::base::unit::Unit;
+use crate::measurement::Sample;
 
-#[derive(Clone, Debug, PartialEq)]
-pub(in crate::report) struct Stage {
-    pub name: &'static str,
-    /// When it ended, in seconds since systemd began.
-    pub end: f64,
-}
+/// The stages that the events of a start end, in order.
+const STAGES: [(&str, &str); 4] = [
+    ("start.create", "systemd, then podman create"),
+    ("start.init", "podman init"),
+    ("start.start", "podman start"),
+    ("start.output", "until the first line of output"),
+];
+const HEIGHT: f64 = 36.0;
 
-/// Draws the stages of a start, and when systemd reported the unit as active, in seconds since it began; `None` if no
-/// scale can show the numbers.
-pub(in crate::report) fn waterfall(name: &str, stages: &[Stage], active: Option<f64>) -> Option<String> {
-    let ends = || stages.iter().map(|stage| stage.end);
-    let scale = Scale::over(ends().chain(active).chain([0.0]), 4.0, WIDTH - 4.0)?;
+/// Draws the stages of a start, and when systemd reported the unit as active, in seconds since it began; `None` if there
+/// are no stages, or if no scale can show the numbers.
+pub(in crate::report) fn waterfall(name: &str, samples: &[&Sample]) -> Option<Markup> {
+    let of = |probe: &str| samples.iter().find(|sample| sample.probe == probe)?.value.number();
+    let mut begin = 0.0;
     // Each stage begins where the one before it ended.
-    let begins = || [0.0].into_iter().chain(ends());
-    let label = |(stage, begin): (&Stage, f64)| {
-        format!("{}: {}", stage.name, Unit::Seconds.format((stage.end - begin).max(0.0)))
+    let stage = |(probe, name)| {
+        let (from, to) = (begin, of(probe)?);
+        begin = to;
+        Some((format!("{name}: {}", Unit::Seconds.format((to - from).max(0.0))), from, to))
     };
-    let labels: Vec<String> = stages.iter().zip(begins()).map(label).collect();
+    let stages: Vec<(String, f64, f64)> = STAGES.into_iter().filter_map(stage).collect();
+    let active = of("start.time");
+    let ends = stages.iter().map(|(_, _, end)| *end).chain(active).chain([0.0]);
+    let scale = Scale::over(ends, 4.0, WIDTH - 4.0).filter(|_| !stages.is_empty())?;
     let top = if active.is_some() { LETTERS * 1.6 } else { 2.0 };
-    let height = 36.0;
-    let bottom = top + height * stages.len() as f64 + 4.0;
-    let words = format!("start of {name}: {}", labels.join(", "));
-    let bars: Vec<f64> = (0..stages.len()).map(|place| top + height * place as f64 + 20.0).collect();
+    let bottom = top + HEIGHT * stages.len() as f64 + 4.0;
+    let labels: Vec<&str> = stages.iter().map(|(label, ..)| label.as_str()).collect();
+    let bars: Vec<f64> = (0..stages.len()).map(|place| top + HEIGHT * place as f64 + 20.0).collect();
     let stretches: Vec<(f64, f64)> = bars.iter().map(|bar| (bar - 2.0, bar + 14.0)).collect();
-    Some(Sheet::draw(bottom + LETTERS * 2.0, &words, |sheet| {
-        sheet.axis(&scale, Unit::Seconds, &stretches, bottom);
-        for ((label, bar), (begin, end)) in labels.iter().zip(&bars).zip(begins().zip(ends())) {
-            sheet.text(&fit(label), (6.0, bar - 10.0), HPos::Left);
-            let (from, to) = (scale.at(begin), scale.at(end).max(scale.at(begin) + 2.0));
-            sheet.rectangle((from, *bar), (to, bar + 12.0), colour::BLUE, 1.0);
+    let drawn = html! {
+        (axis(&scale, Unit::Seconds, &stretches, bottom))
+        @for ((label, begin, end), bar) in stages.iter().zip(&bars) {
+            (text(&fit(label), (6.0, bar - 10.0), "start"))
+            (rectangle("blue", (scale.at(*begin), *bar), (scale.at(*end).max(scale.at(*begin) + 2.0), bar + 12.0)))
         }
-        if let Some(active) = active {
-            let x = scale.at(active);
-            stretches.iter().for_each(|(top, end)| sheet.dashes((x, *top), (x, *end), colour::PURPLE));
-            let text = format!("unit active at {}", Unit::Seconds.format(active));
-            sheet.beside(&text, (x, LETTERS * 0.75 + 2.0), colour::PURPLE);
+        @if let Some(active) = active {
+            (across("purple dashed", scale.at(active), &stretches))
+            (beside("purple", &format!("unit active at {}", Unit::Seconds.format(active)), (scale.at(active), LETTERS * 0.75 + 2.0)))
         }
-    }))
+    };
+    Some(svg(bottom + LETTERS * 2.0, &format!("start of {name}: {}", labels.join(", ")), &drawn))
 }
 
 #[cfg(test)]
@@ -49,16 +55,17 @@ mod tests {
 
     #[test]
     fn each_stage_begins_where_the_one_before_it_ended() {
-        let stages = vec![Stage { name: "create", end: 1.5 }, Stage { name: "init", end: 2.0 }];
-        let svg = waterfall("hello", &stages, Some(1.9)).unwrap();
-        assert!(svg.contains("start of hello: create: 1.5 s, init: 500 ms"), "{svg}");
+        let sample = |probe: &str, end: f64| Sample::of("hello", probe, end, Unit::Seconds);
+        let drawn = |samples: &[Sample]| Some(waterfall("hello", &samples.iter().collect::<Vec<_>>())?.into_string());
+        let samples = [sample("start.create", 1.5), sample("start.init", 2.0), sample("start.time", 1.9)];
+        let svg = drawn(&samples).unwrap();
+        assert!(svg.contains("start of hello: systemd, then podman create: 1.5 s, podman init: 500 ms"), "{svg}");
         assert!(svg.contains("unit active at 1.9 s"), "{svg}");
-        let bars: Vec<&str> = svg.split("<rect").skip(1).collect();
+        let bars: Vec<&str> = svg.split("<polygon class=\"blue\" points=\"").skip(1).collect();
+        let corner = |bar: &str, place: usize| bar.split(['"', ' ', ',']).nth(place).unwrap().to_owned();
         assert_eq!(bars.len(), 2);
-        let number = |bar: &str, key: &str| -> i32 {
-            bar.split_once(&format!(" {key}=\"")).unwrap().1.split_once('"').unwrap().0.parse().unwrap()
-        };
-        assert_eq!(number(bars[0], "x") + number(bars[0], "width"), number(bars[1], "x"));
-        assert_eq!(waterfall("x", &[Stage { name: "create", end: f64::NAN }], None), None);
+        assert_eq!(corner(bars[0], 2), corner(bars[1], 0));
+        assert_eq!(drawn(&samples[2..]), None, "no stages");
+        assert_eq!(drawn(&[sample("start.create", f64::NAN)]), None);
     }
 }
