@@ -41,9 +41,11 @@ const LINES: usize = 10;
 /// What is said before sudo asks for a password.
 const WHY: &str = "A machine of --target nspawn is started by root.";
 
-/// The options of systemd-nspawn. Rootless Podman needs all of `/proc` and `/sys`, fuse and tun, the kernel's keyring, and a
-/// file system other than an overlay for its images.
-const OPTIONS: [&str; 22] = [
+/// The options of systemd-nspawn, and after `--boot` those of the machine's systemd. Rootless Podman needs all of `/proc` and
+/// `/sys`, fuse and tun, the kernel's keyring, and a file system other than an overlay for its images. The kernel lets it
+/// mount a `/proc` only if there is one that nothing covers: systemd-nspawn covers files in the machine's, and since version
+/// 253 leaves no other.
+const OPTIONS: [&str; 23] = [
     "--quiet",
     "--register=no",
     "--keep-unit",
@@ -66,6 +68,7 @@ const OPTIONS: [&str; 22] = [
     "--bind=/dev/net/tun",
     "--bind-ro=/run/keys:/dev/disk/by-id/virtio-assay-keys",
     "--boot",
+    "systemd.mount-extra=proc:/run/assay/proc:proc",
 ];
 /// The units that do not start there: the network is there when systemd starts, the devices and the settings of the kernel
 /// are this host's, and there is no terminal.

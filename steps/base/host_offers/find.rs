@@ -137,21 +137,10 @@ fn nspawn(mountinfo: &str) -> Finding {
     match () {
         () if Arch::host().is_none() || programs::find("systemd-nspawn").is_none() => Err(Lack::NotInstalled),
         () if cgroup2(mountinfo).is_none() => Err(Lack::NoCgroup2),
-        () if let Some(newer) = untried_nspawn() => Err(Lack::Fails { message: newer }),
         () if rustix::process::geteuid().is_root() => runs(&network),
         () if runs(&["sudo", "-n", "true"]).is_err() => Err(Lack::NeedsRoot),
         () => runs(&[&["sudo", "-n"], &network[..]].concat()),
     }
-}
-
-/// Says why machines of this systemd-nspawn are not used: in those of version 257, the kernel refuses to a rootless
-/// container a `/proc` of its own. Versions up to 252 are known to work.
-fn untried_nspawn() -> Option<String> {
-    let output = Command::new("systemd-nspawn").arg("--version").output().ok()?;
-    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-    let version: u32 = printed.split_whitespace().nth(1)?.split('.').next()?.parse().ok()?;
-    (version > 252)
-        .then(|| format!("rootless containers do not start in machines of version {version}, as they do with 252"))
 }
 
 fn runs(command: &[&str]) -> Finding {
