@@ -113,7 +113,8 @@ impl PlannedRun {
             return Ok(None);
         }
         if let Some(lack) = host.lack(Feature::Nspawn).filter(|_| *target == TargetSpec::Local) {
-            progress.note(format!("no system containers here, systemd-nspawn: {lack}; going on with virtual machines"));
+            let remedy = lack.remedy(Feature::Nspawn).map_or_else(String::new, |remedy| format!(" ({remedy})"));
+            progress.note(format!("no system containers here: {lack}{remedy}; going on with virtual machines"));
         }
         let (given, away) =
             (options.image.is_some(), Home { arch: Arch::host().unwrap_or(arch), kind: LocalKind::Vm, device: false });

@@ -9,7 +9,6 @@ use std::process::{Command, Stdio};
 use serde_json::Value as Json;
 
 use super::{Feature, Finding, HostOffers, Lack};
-use crate::base::platform::Arch;
 use crate::base::programs;
 
 /// The controllers, each with its name in cgroup v2 and in `/proc/cgroups`.
@@ -40,9 +39,35 @@ impl HostOffers {
             (Feature::UserNamespaces, runs(userns)),
             (Feature::Fuse, opens("/dev/fuse")),
             (Feature::Tun, opens("/dev/net/tun")),
-            (Feature::Nspawn, nspawn(&mountinfo)),
+            (Feature::Nspawn, HostOffers::nspawn()),
         ]);
         HostOffers(all)
+    }
+
+    /// Returns where cgroup v2 is mounted.
+    pub fn control_groups() -> Option<PathBuf> {
+        cgroup2(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
+    }
+
+    /// Returns whether system containers start here: whether there is what they need, and a network can be made, for a moment.
+    pub fn nspawn() -> Finding {
+        let needed = ["systemd-nspawn", "unshare", "mount", "ip"];
+        if let Some(program) = needed.into_iter().find(|program| programs::find(program).is_none()) {
+            return Err(Lack::NotInstalled { program });
+        }
+        let devices = ["/dev/fuse", "/dev/net/tun", "/dev/loop-control"];
+        if let Some(device) = devices.into_iter().find(|device| !Path::new(device).exists()) {
+            return Err(Lack::Fails { message: format!("there is no {device}") });
+        }
+        if HostOffers::control_groups().is_none() {
+            return Err(Lack::NoCgroup2);
+        }
+        let sudo: &[&str] = if rustix::process::geteuid().is_root() { &[] } else { &["sudo", "-n"] };
+        if runs(&[sudo, &["true"]].concat()).is_err() {
+            return Err(Lack::NeedsRoot);
+        }
+        let network = ["unshare", "--net", "ip", "link", "add", "assay0", "type", "veth", "peer", "name", "assay1"];
+        runs(&[sudo, &network].concat())
     }
 }
 
@@ -125,22 +150,6 @@ fn native_cpu() -> Finding {
         Err(_) => fs::read_to_string("/proc/cpuinfo").unwrap_or_default().contains("QEMU TCG"),
     };
     if emulated { Err(Lack::Emulated) } else { Ok(()) }
-}
-
-/// Returns whether system containers can have a network of their own, by making one for a moment.
-fn nspawn(mountinfo: &str) -> Finding {
-    let devices = ["/dev/fuse", "/dev/net/tun", "/dev/loop-control"];
-    if let Some(device) = devices.into_iter().find(|device| !Path::new(device).exists()) {
-        return Err(Lack::Fails { message: format!("there is no {device}") });
-    }
-    let network = ["unshare", "--net", "ip", "link", "add", "assay0", "type", "veth", "peer", "name", "assay1"];
-    match () {
-        () if Arch::host().is_none() || programs::find("systemd-nspawn").is_none() => Err(Lack::NotInstalled),
-        () if cgroup2(mountinfo).is_none() => Err(Lack::NoCgroup2),
-        () if rustix::process::geteuid().is_root() => runs(&network),
-        () if runs(&["sudo", "-n", "true"]).is_err() => Err(Lack::NeedsRoot),
-        () => runs(&[&["sudo", "-n"], &network[..]].concat()),
-    }
 }
 
 fn runs(command: &[&str]) -> Finding {
