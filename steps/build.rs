@@ -19,8 +19,10 @@ fn main() -> io::Result<()> {
     let mut files = Vec::new();
     CARRIED.iter().try_for_each(|path| collect(Path::new(path), &mut files))?;
     files.sort();
-    let project = env::current_dir()?;
-    let entry = |file: &PathBuf| format!("({file:?}, include_bytes!({:?})),\n", project.join(file));
+    // The project's folder may be another one when it is compiled again.
+    let entry = |file: &PathBuf| {
+        format!("({file:?}, include_bytes!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/{}\"))),\n", file.display())
+    };
     let list: String = files.iter().map(entry).collect();
     let out = env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo sets OUT_DIR"))?;
     fs::write(Path::new(&out).join("embedded.rs"), format!("&[\n{list}]\n"))

@@ -32,7 +32,7 @@ use crate::targets::machine_info::{Accelerator, MachineInfo};
 
 const PROGRAM: &str = "systemd-nspawn";
 const START: &str = include_str!("nspawn/start.sh");
-const INSIDE: &str = include_str!("nspawn/inside.sh");
+const INSIDE: &str = concat!(include_str!("nspawn/inside.sh"), include_str!("nspawn/run.sh"));
 const SETTLE: &str = include_str!("nspawn/settle.sh");
 /// The longest start that was seen took ten seconds, beside two compilers on two CPUs.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -41,57 +41,6 @@ const PAUSE: Duration = Duration::from_millis(10);
 const LINES: usize = 10;
 /// What is said before sudo asks for a password.
 const WHY: &str = "A machine of --target nspawn is started by root.";
-
-/// The options of systemd-nspawn, and after `--boot` those of the machine's systemd. Rootless Podman needs all of `/proc` and
-/// `/sys`, fuse and tun, the kernel's keyring, and a file system other than an overlay for its images. The kernel lets it
-/// mount a `/proc` only if there is one that nothing covers: systemd-nspawn covers files in the machine's, and since version
-/// 253 leaves no other.
-const OPTIONS: [&str; 23] = [
-    "--quiet",
-    "--register=no",
-    "--keep-unit",
-    "--settings=no",
-    "--machine=assay",
-    "--hostname=assay",
-    "--directory=/run/root",
-    "--volatile=overlay",
-    "--tmpfs=/home/assay:mode=0700,uid=1000,gid=1000",
-    "--tmpfs=/var/lib/containers",
-    "--network-namespace-path=/run/netns/machine",
-    "--resolv-conf=off",
-    "--timezone=off",
-    "--link-journal=no",
-    "--console=read-only",
-    "--capability=all",
-    "--drop-capability=CAP_SYS_TIME,CAP_SYS_MODULE,CAP_SYS_BOOT,CAP_SYS_RAWIO",
-    "--system-call-filter=@keyring bpf",
-    "--bind=/dev/fuse",
-    "--bind=/dev/net/tun",
-    "--bind-ro=/run/keys:/dev/disk/by-id/virtio-assay-keys",
-    "--boot",
-    "systemd.mount-extra=proc:/run/assay/proc:proc",
-];
-/// The units that do not start there: the network is there when systemd starts, the devices and the settings of the kernel
-/// are this host's, and there is no terminal.
-const MASKED: [&str; 17] = [
-    "systemd-networkd.socket",
-    "systemd-networkd.service",
-    "systemd-networkd-wait-online.service",
-    "systemd-resolved.service",
-    "systemd-udevd.service",
-    "systemd-udevd-control.socket",
-    "systemd-udevd-kernel.socket",
-    "systemd-udev-trigger.service",
-    "systemd-udev-settle.service",
-    "systemd-sysctl.service",
-    "systemd-modules-load.service",
-    "systemd-binfmt.service",
-    "proc-sys-fs-binfmt_misc.automount",
-    "systemd-remount-fs.service",
-    "console-getty.service",
-    "dev-hugepages.mount",
-    "sys-fs-fuse-connections.mount",
-];
 
 /// System containers of one definition.
 #[derive(Debug)]
@@ -212,8 +161,6 @@ impl Nspawn {
         let [ours, theirs] = [ours, theirs].map(|address| address.to_string());
         let mut argv = root::words(&["sh", "-c", START, "nspawn", INSIDE, END_GROUP]);
         argv.extend([group, memory, disk, keys, cable, ours, theirs]);
-        argv.extend(OPTIONS.map(str::to_owned));
-        argv.extend(MASKED.map(|unit| format!("systemd.mask={unit}")));
         Ok(argv)
     }
 

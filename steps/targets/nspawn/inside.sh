@@ -1,9 +1,9 @@
-# Becomes systemd-nspawn, in a mount namespace of its own: what is mounted here, the network namespace and both ends of
-# the cable vanish with the last process in them. GROUP is the control group, MEMORY its limit in bytes, DISK the machine's
+# Prepares a system container, in a mount namespace of its own: what is mounted here, the network namespace and both ends
+# of the cable vanish with the last process in them. GROUP is the control group, MEMORY its limit in bytes, DISK the machine's
 # root, which is never written to, KEYS the archive of its keys, OURS and THEIRS the addresses of the two ends of CABLE.
+# run.sh starts it.
 set -eu
 group=$1 memory=$2 disk=$3 keys=$4 cable=$5 ours=$6 theirs=$7
-shift 7
 echo 0 >"$group/cgroup.procs"
 if [ -e "$group/memory.max" ]; then
     echo "$memory" >"$group/memory.max"
@@ -24,4 +24,5 @@ ip -n machine link set host0 up
 ip -n machine route add default via "$ours"
 ip link set "$cable" up
 ip addr add "$ours/30" dev "$cable"
-exec env SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 SYSTEMD_NSPAWN_API_VFS_WRITABLE=1 systemd-nspawn "$@"
+set -- --hostname=assay --tmpfs=/home/assay:mode=0700,uid=1000,gid=1000 \
+    --bind-ro=/run/keys:/dev/disk/by-id/virtio-assay-keys

@@ -1,0 +1,21 @@
+# Becomes systemd-nspawn. The machine's root is mounted at /run/root, and its network is /run/netns/machine.
+# Rootless Podman needs all of /proc and /sys, fuse and tun, the kernel's keyring, and a file system other than an overlay
+# for its images.
+set -- --quiet --register=no --keep-unit --settings=no --machine=assay --directory=/run/root --volatile=overlay \
+    --tmpfs=/var/lib/containers --network-namespace-path=/run/netns/machine --resolv-conf=off --timezone=off \
+    --link-journal=no --console=read-only --capability=all \
+    --drop-capability=CAP_SYS_TIME,CAP_SYS_MODULE,CAP_SYS_BOOT,CAP_SYS_RAWIO '--system-call-filter=@keyring bpf' \
+    --bind=/dev/fuse --bind=/dev/net/tun "$@" --boot
+# The units that do not start there: the network is there when systemd starts, the devices and the settings of the kernel
+# are this host's, and there is no terminal.
+for unit in systemd-networkd.socket systemd-networkd.service systemd-networkd-wait-online.service \
+    systemd-resolved.service systemd-udevd.service systemd-udevd-control.socket systemd-udevd-kernel.socket \
+    systemd-udev-trigger.service systemd-udev-settle.service systemd-sysctl.service systemd-modules-load.service \
+    systemd-binfmt.service proc-sys-fs-binfmt_misc.automount systemd-remount-fs.service console-getty.service \
+    dev-hugepages.mount sys-fs-fuse-connections.mount; do
+    set -- "$@" "systemd.mask=$unit"
+done
+# The kernel lets rootless Podman mount a /proc only beside one of which nothing is covered. systemd-nspawn covers files in the
+# machine's, and leaves no other since version 253.
+set -- "$@" systemd.mount-extra=proc:/run/assay/proc:proc
+exec env SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 SYSTEMD_NSPAWN_API_VFS_WRITABLE=1 systemd-nspawn "$@"
