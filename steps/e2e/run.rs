@@ -235,6 +235,9 @@ async fn scenarios(
         for line in fixtures.machines().ways_in().await {
             progress.error(format!("kept: {line}"));
         }
+        if fixtures.machines().kind() == MachineKind::Nspawn {
+            progress.error("a system container reaches this host, and nothing beyond it");
+        }
         progress.error("kept until you press Ctrl-C");
         signals.any().await;
     }

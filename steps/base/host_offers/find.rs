@@ -193,7 +193,7 @@ mod tests {
             of(&ordinary.replace("cgroup2", "tmpfs").replace("cpuset cpu io memory", "")),
             all(&Lack::NoCgroup2)
         );
-        let without = ordinary.replace("memory\t0\t91\t1", "memory\t0\t91\t0").replace(" io memory", " io");
+        let without = ordinary.replace("memory\t0\t74\t1", "memory\t0\t74\t0").replace(" io memory", " io");
         assert_eq!(of(&without)[1], Err(Lack::NotInKernel), "cgroup_disable=memory");
         assert_eq!(cgroup2(hybrid), Some("/sys/fs/cgroup/unified".into()));
         assert_eq!(cgroup2(ordinary), Some("/sys/fs/cgroup".into()));
