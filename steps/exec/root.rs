@@ -29,7 +29,8 @@ pub fn command(argv: &[&str]) -> Command {
 /// `why` is a sentence that says what root is needed for.
 pub fn obtain(why: &str, progress: &Progress) -> anyhow::Result<()> {
     let remedy = "use --target vm, run as root, or let sudo run without a password";
-    let tried = command(&["true"]).output().with_context(|| format!("{why} sudo cannot be run: {remedy}"))?;
+    let tried = command(&["true"]).output();
+    let tried = tried.map_err(|error| anyhow::anyhow!("{why} sudo cannot be run: {error}; {remedy}"))?;
     if tried.status.success() {
         return Ok(());
     }
