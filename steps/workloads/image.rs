@@ -194,7 +194,8 @@ pub enum Storage {
 
 impl Storage {
     pub fn new(build_dir: &BuildDir) -> anyhow::Result<Storage> {
-        build_dir.subfolder("storage").map(Storage::Fresh)
+        // Podman accepts no runroot of more than 50 characters.
+        build_dir.subfolder("s").map(Storage::Fresh)
     }
 
     /// Returns a Podman command on it. The `vfs` driver works everywhere and leaves no mounts behind. Only errors are
@@ -276,6 +277,15 @@ mod tests {
         assert_eq!(tagged, ImageSource::Folder { path: folder.path().into(), tag: Some("1.0".into()) });
         let name = "public.ecr.aws/g2n4p2m7/hello:1.0";
         assert_eq!(ImageSource::parse(name).unwrap(), ImageSource::Name(name.into()));
+    }
+
+    #[test]
+    fn podman_accepts_the_path_of_a_storage_in_the_99th_run_of_a_process() {
+        let build_dir = crate::workloads::tests::build_dir(crate::exec::shell::Fake::default());
+        let argv = Storage::new(&build_dir).unwrap().podman(&[]).argv;
+        let runroot = argv.iter().skip_while(|word| *word != "--runroot").nth(1).unwrap();
+        let runroot = runroot.replace(&build_dir.run, "20261127-100418-7054-99");
+        assert!(runroot.len() <= 50, "{runroot} has {} characters", runroot.len());
     }
 
     #[test]
