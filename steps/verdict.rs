@@ -71,7 +71,10 @@ pub fn combine_checks(outcomes: &[&Outcome]) -> Outcome {
 mod tests {
     use super::*;
     use crate::base::unit::Unit;
+    use crate::claims::plan::{Decision, NotJudgedReason, ScenarioRef};
+    use crate::claims::register::Requirement;
     use crate::measurement::Sample;
+    use crate::verdict::claim_verdict::{Attempt, ScenarioResult};
     use jiff::Timestamp;
 
     const HOUR: &str = "2026-11-23T10:00:00Z";
@@ -224,5 +227,21 @@ mod tests {
         assert_eq!(of(&[Verdict::Holds, Verdict::Inconclusive]), Verdict::Inconclusive);
         assert_eq!(of(&[Verdict::Holds, Verdict::Holds]), Verdict::Holds);
         assert_eq!(of(&[]), Verdict::Inconclusive);
+    }
+
+    #[test]
+    fn what_is_only_recorded_needs_no_more_than_its_pairs() {
+        let at = ScenarioRef { file: "a.feature".into(), line: 1, name: "it starts".into() };
+        let only = Decision::MeasureOnly(NotJudgedReason::Needs { what: Requirement::NativeCpu });
+        let few = Reason::Pairs { probe: "ratio.start.time".into(), pairs: 2, looks: vec![7] };
+        for (decision, reason, expected) in [
+            (&only, &few, Verdict::NotRun),
+            (&Decision::Run, &few, Verdict::Inconclusive),
+            (&only, &Reason::step("the machine is gone"), Verdict::Inconclusive),
+        ] {
+            let attempts = vec![Attempt::new(Vec::new(), Some(reason.clone()))];
+            let judged = ScenarioResult::new(&at, decision.clone(), attempts).judged(&[], jiff::civil::Date::default());
+            assert_eq!(judged.verdict, expected, "{decision:?}, {reason:?}");
+        }
     }
 }

@@ -9,6 +9,9 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value as Json;
 
+#[cfg(feature = "run")]
+use crate::base::commands;
+
 /// What a host may offer to machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -42,7 +45,7 @@ impl Feature {
             Feature::UserNamespaces => "nested user namespaces",
             Feature::Fuse => "/dev/fuse",
             Feature::Tun => "/dev/net/tun",
-            Feature::Nspawn => "systemd-nspawn",
+            Feature::Nspawn => "system containers",
         }
     }
 }
@@ -68,7 +71,9 @@ pub enum Lack {
     /// The kernel has the controller, and this host's part of the control groups does not.
     NotDelegated,
     NotInKernel,
-    NotInstalled,
+    NotInstalled {
+        program: &'static str,
+    },
     NeedsRoot,
     Fails {
         message: String,
@@ -88,7 +93,7 @@ impl fmt::Display for Lack {
             Lack::BoundToV1 => "bound to cgroup v1",
             Lack::NotDelegated => "not delegated to this host",
             Lack::NotInKernel => "not in this kernel",
-            Lack::NotInstalled => "not installed",
+            Lack::NotInstalled { program } => return write!(out, "{program} is not installed"),
             Lack::NeedsRoot => "needs root, or sudo without a password",
             Lack::Fails { message } => return write!(out, "does not work: {message}"),
         })
@@ -97,21 +102,25 @@ impl fmt::Display for Lack {
 
 impl Lack {
     /// Returns what to do about it; `None` if nothing on this host helps.
-    pub fn remedy(&self, feature: Feature) -> Option<&'static str> {
-        Some(match (self, feature) {
+    #[cfg(feature = "run")]
+    pub fn remedy(&self, feature: Feature) -> Option<String> {
+        let remedy = match (self, feature) {
+            (Lack::NotInstalled { .. }, _) => return Some(commands::setup("nspawn")),
             (Lack::NoPermission, Feature::Kvm) => "sudo usermod -aG kvm \"$USER\", and log in again",
             (Lack::BoundToV1 | Lack::NoCgroup2, _) => "boot with systemd.unified_cgroup_hierarchy=1",
             (Lack::NotDelegated, _) => "delegate it where this host is started: Delegate=yes",
-            (Lack::NotInstalled, Feature::Nspawn) => "sudo apt-get install systemd-container",
             (Lack::NeedsRoot, _) => "run as root, or let sudo ask: sudo -v",
             (Lack::NoDevice, Feature::Fuse) => "sudo modprobe fuse",
             (Lack::NoDevice, Feature::Tun) => "sudo modprobe tun",
+            (Lack::Fails { .. }, Feature::Nspawn) => "sudo modprobe --all fuse tun loop veth, or use --target vm",
             _ => return None,
-        })
+        };
+        Some(remedy.to_owned())
     }
 }
 
-type Finding = Result<(), Lack>;
+/// Nothing, or why a host does not offer it.
+pub type Finding = Result<(), Lack>;
 
 /// What this host offers, and why it does not offer the rest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -15,8 +15,8 @@ pub fn tries(target: &TargetSpec, cache: &Path) -> Vec<Try> {
             None => Ok("works".to_owned()),
             Some(lack) => Err(Fault::missing(lack.to_string())),
         };
-        let elsewhere = "what needs it is judged on machines that have it";
-        let remedy = lack.and_then(|lack| lack.remedy(feature)).unwrap_or(elsewhere);
+        let elsewhere = || "what needs it is judged on machines that have it".to_owned();
+        let remedy = lack.and_then(|lack| lack.remedy(feature)).unwrap_or_else(elsewhere);
         let tried = Try::needed(feature.name(), remedy, std::future::ready(outcome));
         let needed = *target == TargetSpec::Nspawn && [Feature::Nspawn, Feature::Fuse, Feature::Tun].contains(&feature);
         if needed { tried } else { tried.optional() }

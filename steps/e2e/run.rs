@@ -106,7 +106,8 @@ impl PlannedRun {
             return Ok(None);
         }
         if let Some(lack) = host.lack(Feature::Nspawn).filter(|_| *target == TargetSpec::Local) {
-            progress.note(format!("no system containers here, systemd-nspawn: {lack}; going on with virtual machines"));
+            let remedy = lack.remedy(Feature::Nspawn).map_or_else(String::new, |remedy| format!(" ({remedy})"));
+            progress.note(format!("no system containers here: {lack}{remedy}; going on with virtual machines"));
         }
         let (given, away) = (
             options.image.is_some(),
@@ -227,6 +228,9 @@ async fn scenarios(
     if keep && complete && state.verdicts(complete).exit != 0 {
         for line in fixtures.machines().ways_in().await {
             progress.error(format!("kept: {line}"));
+        }
+        if fixtures.machines().kind() == MachineKind::Nspawn {
+            progress.error("a system container reaches this host, and nothing beyond it");
         }
         progress.error("kept until you press Ctrl-C");
         signals.any().await;

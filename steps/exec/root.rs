@@ -27,7 +27,9 @@ pub fn command(argv: &[&str]) -> Command {
 
 /// Makes sure that commands can run as root from now on; sudo may ask for a password on a terminal, and says `why`.
 pub fn obtain(why: &str, progress: &Progress) -> anyhow::Result<()> {
-    let tried = command(&["true"]).output().with_context(|| format!("{why} sudo cannot be run"))?;
+    let remedy = "use --target vm, run as root, or let sudo run without a password";
+    let tried = command(&["true"]).output();
+    let tried = tried.map_err(|error| anyhow::anyhow!("{why} sudo cannot be run: {error}; {remedy}"))?;
     if tried.status.success() {
         return Ok(());
     }
@@ -35,7 +37,7 @@ pub fn obtain(why: &str, progress: &Progress) -> anyhow::Result<()> {
     if std::io::stdin().is_terminal() {
         progress.note(why);
         let asked = Command::new("sudo").arg("--validate").status().context("sudo cannot be run")?;
-        ensure!(asked.success(), "{why} sudo ended with {asked}");
+        ensure!(asked.success(), "{why} sudo refuses: {remedy}");
         std::thread::spawn(|| {
             while Command::new("sudo").args(["-n", "--validate"]).stdin(Stdio::null()).output().is_ok() {
                 std::thread::sleep(REMEMBER);
@@ -43,7 +45,5 @@ pub fn obtain(why: &str, progress: &Progress) -> anyhow::Result<()> {
         });
         return Ok(());
     }
-    anyhow::bail!(
-        "{why} This user is not root, and sudo refuses: {refused}; use --target vm, or let sudo run without a password"
-    )
+    anyhow::bail!("{why} This user is not root, and sudo refuses: {refused}; {remedy}")
 }

@@ -82,7 +82,7 @@ pub(super) fn published(claim: &ClaimResult) -> String {
 pub(super) fn frame(width: u16) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    if cfg!(test) || table.width().is_none() {
+    if cfg!(test) || table.width().is_none_or(|columns| columns == 0) {
         table.set_width(width);
     }
     table

@@ -17,12 +17,13 @@ use super::image::{self, DiskImage};
 use super::machine::{Body, Machine, MachineDir, Pending, evidence_file, log_in};
 use super::{Context, console, keys};
 use crate::base::digest::hex;
+use crate::base::host_offers::{Feature, HostOffers, Lack};
 use crate::base::platform::{Arch, TargetSpec};
 use crate::base::poll::{self, Look};
+use crate::base::procfs;
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::base::unit::Bytes;
-use crate::base::{commands, procfs, programs};
 use crate::exec::cleanup::{CleanupJournal, END_GROUP, Resource};
 use crate::exec::command::Command;
 use crate::exec::root;
@@ -54,30 +55,19 @@ pub struct Nspawn {
 
 /// Checks in advance that this host can start such machines; sudo may ask for a password.
 pub(super) fn check_host(definition: &Definition, settings: &Settings, progress: &Progress) -> anyhow::Result<()> {
-    let remedy = commands::setup("nspawn");
-    for program in ["systemd-nspawn", "unshare", "mount", "ip"] {
-        programs::need(program, &remedy)?;
-    }
-    for (device, module) in [("/dev/fuse", "fuse"), ("/dev/net/tun", "tun"), ("/dev/loop-control", "loop")] {
-        let there = Path::new(device).exists();
-        anyhow::ensure!(there, "there is no {device}, which machines of --target nspawn need: modprobe {module}");
-    }
-    control_groups(&fs::read_to_string("/proc/self/mountinfo")?)?;
     let arch = TargetSpec::Nspawn.on_this_host()?;
     if DiskImage::kept(definition, arch, &settings.cache)?.is_none() {
         image::check_host(arch, &settings.cache)?;
     }
-    root::obtain(WHY, progress)
-}
-
-/// Finds the control groups of version 2 in a text like `/proc/self/mountinfo`.
-fn control_groups(mounts: &str) -> anyhow::Result<PathBuf> {
-    let of = |line: &&str| line.split_once(" - ").is_some_and(|(_, kind)| kind.starts_with("cgroup2 "));
-    let point = mounts.lines().find(of).and_then(|line| line.split(' ').nth(4));
-    point.map(PathBuf::from).context(
-        "control groups of version 2 are not mounted, which machines of --target nspawn need: boot this host with \
-         systemd.unified_cgroup_hierarchy=1",
-    )
+    let mut offered = HostOffers::nspawn();
+    if offered == Err(Lack::NeedsRoot) {
+        root::obtain(WHY, progress)?;
+        offered = HostOffers::nspawn();
+    }
+    offered.map_err(|lack| {
+        let remedy = lack.remedy(Feature::Nspawn).unwrap_or_else(|| "use --target vm".to_owned());
+        anyhow::anyhow!("no system containers here: {lack}; {remedy}")
+    })
 }
 
 /// Returns the addresses of this host's and of a machine's end of their network, number `index` of those of four addresses
@@ -140,11 +130,13 @@ impl Nspawn {
             up = self.follow(&login, ours) => up,
             status = container.child.wait() => Err(container.work.ended(PROGRAM, status)),
         };
-        let (shell, facts) = up.with_context(|| {
-            let (after, shown) =
-                (started.elapsed().as_secs_f64(), console::last_lines(&console::read(&console), LINES));
-            let console = console.display();
-            format!("machine {name} did not come up within {after:.0} s; the end of its console ({console}):\n{shown}")
+        let (shell, facts) = up.map_err(|error| {
+            let shown = console::last_lines(&console::read(&console), LINES);
+            let end = match shown.is_empty() {
+                true => String::new(),
+                false => format!("\nthe end of its console ({}):\n{shown}", console.display()),
+            };
+            anyhow::anyhow!("machine {name} did not come up: {error:#}{end}")
         })?;
         let machine = Machine::new(&self.context, name, shell, facts, started, container);
         tracing::info!("{}: up after {:.2} s", machine.name, machine.boot.as_secs_f64());
@@ -153,7 +145,7 @@ impl Nspawn {
 
     /// Returns the control group of a machine: systemd's, if this host's control groups are systemd's.
     fn group(&self, name: &str) -> anyhow::Result<PathBuf> {
-        let top = control_groups(&fs::read_to_string("/proc/self/mountinfo")?)?;
+        let top = HostOffers::control_groups().context("cgroup v2 is not mounted any more")?;
         let own = format!("assay-{}-{name}", self.context.run);
         Ok(match Path::new("/run/systemd/system").is_dir() {
             true => top.join("system.slice").join(own + ".scope"),
@@ -228,17 +220,6 @@ impl Body for Container {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn control_groups_of_version_2_are_found_where_they_are_mounted() {
-        const V1: &str = "30 25 0:26 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n";
-        let unified = "29 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
-        let hybrid = format!("{V1}31 25 0:27 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n");
-        assert_eq!(control_groups(unified).unwrap(), Path::new("/sys/fs/cgroup"));
-        assert_eq!(control_groups(&hybrid).unwrap(), Path::new("/sys/fs/cgroup/unified"));
-        let error = control_groups(V1).unwrap_err().to_string();
-        assert!(error.ends_with("boot this host with systemd.unified_cgroup_hierarchy=1"), "{error}");
-    }
 
     #[test]
     fn no_two_machines_have_the_same_network() {

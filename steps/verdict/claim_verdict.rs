@@ -225,7 +225,7 @@ impl ScenarioResult {
         let (verdict, reason) = match &decision {
             Decision::Skip(why) => (Verdict::NotRun, Reason::NotJudged(why.clone())),
             Decision::MeasureOnly(why)
-                if !attempts.is_empty() && (verdict != Verdict::Inconclusive || reason.is_missing_limit()) =>
+                if !attempts.is_empty() && (verdict != Verdict::Inconclusive || reason.is_expected_of_records()) =>
             {
                 (Verdict::NotRun, Reason::NotJudged(why.clone()))
             }

@@ -165,9 +165,10 @@ pub enum Phase {
 }
 
 impl Reason {
-    /// Returns whether a limit that is not enforced on the machine is all that kept it from being judged.
-    pub fn is_missing_limit(&self) -> bool {
-        matches!(self, Reason::Infrastructure { during: Phase::Limit, .. })
+    /// Returns whether this is to be expected of what is only recorded: a limit that the machine does not enforce, or fewer
+    /// pairs than a ratio is judged at.
+    pub fn is_expected_of_records(&self) -> bool {
+        matches!(self, Reason::Infrastructure { during: Phase::Limit, .. } | Reason::Pairs { .. })
     }
 
     pub fn step(message: impl Into<String>) -> Reason {

@@ -15,4 +15,7 @@ for unit in systemd-networkd.socket systemd-networkd.service systemd-networkd-wa
     dev-hugepages.mount sys-fs-fuse-connections.mount; do
     set -- "$@" "systemd.mask=$unit"
 done
+# The kernel lets rootless Podman mount a /proc only beside one of which nothing is covered. systemd-nspawn covers files in the
+# machine's, and leaves no other since version 253.
+set -- "$@" systemd.mount-extra=proc:/run/assay/proc:proc
 exec env SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 SYSTEMD_NSPAWN_API_VFS_WRITABLE=1 systemd-nspawn "$@"
