@@ -92,7 +92,7 @@ const ENTRIES: &[ProbeEntry] = &[
     bytes(&["memory.kernel"], 4.0 * KIB, TIB),
     bytes(&["memory.headroom", "memory.swap.peak", "memory.file"], 0.0, TIB),
     bytes(&["memory.available"], 0.0, 64.0 * TIB),
-    count(&["memory.events."], 0.0, MANY),
+    count(&["memory.events.high", "memory.events.max", "memory.events.oom", "memory.events.oom_kill"], 0.0, MANY),
     // When the unit is over, and while it runs.
     seconds(&["cpu.time", "cpu.running"], 5e-3, HOUR),
     bytes(&["io.read", "io.written"], 0.0, TIB),
@@ -119,23 +119,11 @@ const ENTRIES: &[ProbeEntry] = &[
     count(&["arithmetic: "], 0.0, 1.0),
     text(&["build.compiler", "build.sha256", "module.imports", "module.sha256", "module.export."], &[]),
     text(&["image.platform", "image.base", "image.digest", "image.file", "image.entrypoint", "image.annotation."], &[]),
-    text(
-        &[
-            "limit.lost.",
-            "push.",
-            "pull.",
-            "machine.",
-            "podman.version",
-            "crun.",
-            "ami.",
-            "run.",
-            "unit.",
-            "left.",
-            "log.",
-            "order.",
-        ],
-        &[],
-    ),
+    text(&["push.digest", "push.result", "pull.auth-file", "pull.digest", "pull.environment", "pull.inspected"], &[]),
+    text(&["pull.result", "pull.token", "machine.ami", "machine.architecture", "podman.version", "ami.owner"], &[]),
+    text(&["crun.features", "run.error", "unit.load", "unit.result", "unit.signal", "unit.state"], &[]),
+    text(&["left.cloud", "left.images", "left.quadlets", "left.units"], &[]),
+    text(&["log.completion", "log.greeting", "log.temperatures", "log.text"], &[]),
 ];
 
 /// Returns the names of all probes; one that ends with a dot or a space is a prefix.

@@ -102,7 +102,7 @@ pub fn parse(text: &str) -> Result<Trial, Unreadable> {
 }
 
 /// Keys that do not belong to a look; with a dot or dash at the end, the beginnings of such keys.
-const LAST: [&str; 12] = [
+const LAST: [&str; 13] = [
     "token",
     "boot",
     "since",
@@ -110,6 +110,7 @@ const LAST: [&str; 12] = [
     "begin",
     "over",
     "gave-up",
+    "killed-after",
     "show.",
     "slice.",
     "sampler.",
@@ -383,7 +384,14 @@ mod tests {
         ] {
             assert_eq!(value(&trial(lines).readings().unwrap(), "unit.state"), Some(state.into()));
         }
+        let ends = "killed-after 1\nstop success exited 0\nstop exit-code exited 137\n";
+        for (lines, results) in [(ends, 1), (&ends[15..], 2), (&ends.replace("after 1", "after 0"), 0)] {
+            let readings = trial(lines).readings().unwrap();
+            let count = |probe: &str| readings.iter().filter(|reading| reading.probe == probe).count();
+            assert_eq!((count("unit.result"), count("unit.status")), (results, results), "{lines}");
+        }
         for (lines, probe) in [
+            ("killed-after x\n", "trial"),
             ("show.MemoryMax much\n", "limit.memory"),
             ("show.CPUQuotaPerSecUSec 100\n", "limit.cpu"),
             ("slice.peak inf\n", "memory.peak"),

@@ -45,7 +45,10 @@ fn said(sentence: String) -> String {
 pub fn reason(reason: &Reason) -> String {
     said(match reason {
         Reason::Bound(bound) => with_bound(bound),
-        Reason::MissingSamples { probe, wanted: 0, .. } => format!("{probe}: no sample of it was taken"),
+        Reason::MissingSamples { probe, wanted: 0, .. } => match probes::absent(probe) {
+            Some(why) => why.to_owned(),
+            None => format!("{probe}: no sample of it was taken"),
+        },
         Reason::MissingSamples { probe, found, wanted } => format!("{probe}: {found} of {wanted} samples are there"),
         Reason::NoSampleOf { probe, subject, machine } => {
             format!("{probe}: no sample of it was taken of {subject} on {machine}")

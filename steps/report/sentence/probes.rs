@@ -117,6 +117,7 @@ const SAYS: &[(&str, &str)] = &[
     ("unit.load", "systemd reports its unit as {}"),
     ("unit.restarts", "was restarted {} time(s)"),
     ("unit.result", "its result is {}"),
+    ("unit.signal", "was ended by signal {}"),
     ("unit.start.status", "systemctl start exited with code {}"),
     ("unit.state", "its unit is {}"),
     ("unit.status", "exited with code {}"),
@@ -132,6 +133,16 @@ pub(super) fn says(probe: &str, value: &str) -> String {
     }
 }
 
+/// Says why a workload that ran has no value of this probe, if that is known.
+pub(super) fn absent(probe: &str) -> Option<&'static str> {
+    Some(match probe {
+        "unit.status" => "it has no exit code: it was still up when its time was over, or a signal ended it",
+        "unit.result" => "it has no result: it was still up when its time was over",
+        "log.greeting" | "log.completion" => "its log has no such line",
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,6 +153,7 @@ mod tests {
         for name in catalogue::names().filter(|name| !name.ends_with(['.', ' '])) {
             assert_eq!(says(name, "V").matches('V').count(), 1, "{name}");
             assert!(!says(name, "V").contains(name), "{name} has no words");
+            assert!(absent(name).is_none_or(|why| why.starts_with("it")), "{name}");
         }
         assert_eq!(says("image.annotation.variant", "\"compat\""), "the annotation is \"compat\"");
         assert_eq!(says("disk.free", "3 GB"), "disk.free is 3 GB");
