@@ -22,7 +22,7 @@ mod times;
 mod trend;
 mod workload;
 
-pub use console::{summary, table};
+pub use console::{summary, table, tally};
 pub use coverage::Coverage;
 pub use html::{html, merged_html};
 use job_summary::job_summary;

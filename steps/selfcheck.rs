@@ -124,7 +124,7 @@ mod tests {
     use assay::evidence::merge::{Merged, Part};
     use assay::evidence::verdicts::problems;
     use assay::report::sentence;
-    use assay::verdict::Rule;
+    use assay::verdict::{Phase, Reason, Rule};
 
     fn recorded() -> EvidenceBundle {
         EvidenceBundle::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/selfcheck")).unwrap()
@@ -162,6 +162,27 @@ mod tests {
         );
         let results = |score: Score| (score.mutants, score.caught, score.survivors, score.listed);
         assert_eq!(results(usual.3), results(replaced.3));
+    }
+
+    /// What ended a scenario is stored with its own text.
+    #[test]
+    fn no_verdict_or_exit_status_depends_on_a_stored_message() {
+        let with = |during: Phase, message: &str| {
+            let mut bundle = recorded();
+            let on = bundle.verdicts.on;
+            for claim in &mut bundle.verdicts.claims {
+                for attempt in claim.scenarios.iter_mut().flat_map(|scenario| &mut scenario.attempts) {
+                    attempt.error = Some(Reason::Infrastructure { during, message: message.to_owned() });
+                }
+                *claim = claim.again(&bundle.samples, on);
+            }
+            let claims = &bundle.verdicts.claims;
+            (claims.iter().map(|claim| (claim.id, claim.verdict)).collect::<Vec<_>>(), exit(claims, &[]))
+        };
+        for during in [Phase::Start, Phase::Limit, Phase::Log, Phase::Step] {
+            assert_eq!(with(during, "no cpu controller on the machine"), with(during, "blah"), "{during:?}");
+            assert_ne!(with(during, "blah").1, exit(&recorded().verdicts.claims, &[]), "{during:?}");
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub fn above<T>(print: impl FnOnce() -> T) -> T {
 }
 
 /// How many scenarios have ended, and the claims' verdicts in words.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Tally {
     pub ended: usize,
     /// The scenarios that run.

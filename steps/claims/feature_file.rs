@@ -40,6 +40,13 @@ pub fn invisible_in(text: &str) -> Option<char> {
     text.chars().find(|c| line::invisible(*c))
 }
 
+/// Returns the first character of a text that looks like a plain space or like nothing and is not part of any script: a
+/// text that was copied with it is found nowhere.
+pub fn deceptive_in(text: &str) -> Option<char> {
+    let space = |c: char| c.is_whitespace() && !matches!(c, ' ' | '\t' | '\n' | '\u{3000}');
+    text.chars().find(|c| space(*c) || matches!(c, '\u{ad}' | '\u{200b}' | '\u{2060}' | '\u{feff}'))
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct GherkinError {
     pub line: usize,

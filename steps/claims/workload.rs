@@ -3,13 +3,15 @@
 //! ```text
 //! DIR/workload.toml               its name, and its image
 //! DIR/quadlets/NAME.container     how it is deployed, with @IMAGE@ for the image
-//! DIR/quadlets/NAME.container.d/  its drop-ins, if it has any: *.conf
+//! DIR/quadlets/NAME.container.d/  its drop-ins, if it has any: *.conf, also in container.d/, for all Quadlets
 //! DIR/features/                   its claims: claims.toml and *.feature, in the format of the annex's features
 //! ```
 
 pub mod change;
 pub mod scaffold;
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
@@ -47,7 +49,11 @@ impl Workload {
         check_name(&file.name).with_context(|| path.display().to_string())?;
         let path = folder.join(quadlet_path(&file.name));
         let mut quadlet = read_unit(&path)?;
-        for path in drop_ins(&path.with_extension("container.d"))? {
+        if let Some(other) = drop_ins(&path, "service")?.first() {
+            let instead = format!("{}.d/", quadlet_path(&file.name));
+            bail!("{}: a drop-in of the service is not deployed: move it to {instead}", other.display());
+        }
+        for path in drop_ins(&path, "container")? {
             let text = read_unit(&path)?;
             // Podman before 5.0 reads no drop-ins of Quadlets, and to the rest of the file they are no different.
             let end = if quadlet.ends_with('\n') { "\n" } else { "\n\n" };
@@ -77,16 +83,22 @@ fn read_unit(path: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Returns the drop-ins in a folder, in the order in which they apply.
-fn drop_ins(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    if !folder.is_dir() {
-        return Ok(Vec::new());
+/// Returns the drop-ins of a Quadlet in the order in which they apply: by their names, whichever folder they are in. Of
+/// those with one name, the one in the most specific folder counts: of a-b, in a-b.container.d, a-.container.d, container.d.
+fn drop_ins(quadlet: &Path, kind: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let name = quadlet.file_stem().unwrap_or_default().to_string_lossy();
+    let begun = name.match_indices('-').map(|(dash, _)| format!("{}.{kind}.d", &name[..=dash]));
+    let folders = [format!("{kind}.d")].into_iter().chain(begun).chain([format!("{name}.{kind}.d")]);
+    let mut all = BTreeMap::new();
+    for folder in folders.map(|folder| quadlet.with_file_name(folder)).filter(|folder| folder.is_dir()) {
+        for entry in std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "conf") {
+                all.insert(path.file_name().map(OsStr::to_owned), path);
+            }
+        }
     }
-    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "conf"));
-    paths.sort();
-    Ok(paths)
+    Ok(all.into_values().collect())
 }
 
 fn quadlet_path(name: &str) -> String {
@@ -144,8 +156,11 @@ mod tests {
     #[test]
     fn drop_ins_apply_after_the_quadlet_in_the_order_of_their_names() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(folder.path().join("quadlets/w.container.d")).unwrap();
-        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
         write("workload.toml", "name = \"w\"\nimage = \"i\"\n");
         write("quadlets/w.container", "[Container]\nImage=other");
         write("quadlets/w.container.d/20-image.conf", "[Container]\nImage=@IMAGE@\n");
@@ -156,5 +171,26 @@ mod tests {
         write("quadlets/w.container.d/10-memory.conf", "MemoryMax=1G\n");
         let error = Workload::read(folder.path()).unwrap_err().to_string();
         assert!(error.contains("w.container.d/10-memory.conf:1: \"MemoryMax=1G\" is not a setting"), "{error}");
+
+        write("workload.toml", "name = \"a-b-c\"\nimage = \"i\"\n");
+        write("quadlets/a-b-c.container", "[Container]\nImage=@IMAGE@\n");
+        for (folder, names) in [
+            ("container.d", &["1", "2", "3", "4"][..]),
+            ("a-.container.d", &["2", "3", "4"]),
+            ("a-b-.container.d", &["3", "4"]),
+            ("a-b-c.container.d", &["4"]),
+            ("a-b.container.d", &["5"]),
+            ("b.container.d", &["6"]),
+        ] {
+            names.iter().for_each(|name| write(&format!("quadlets/{folder}/{name}.conf"), &format!("[{folder}]\n")));
+        }
+        let read = Workload::read(folder.path()).unwrap().quadlet;
+        let applied: Vec<&str> = read.lines().filter(|line| line.ends_with(".d]")).collect();
+        assert_eq!(applied, ["[container.d]", "[a-.container.d]", "[a-b-.container.d]", "[a-b-c.container.d]"]);
+        write("quadlets/a-b-.service.d/1.conf", "[Service]\nMemoryMax=1G\n");
+        let error = Workload::read(folder.path()).unwrap_err().to_string();
+        let end =
+            "a-b-.service.d/1.conf: a drop-in of the service is not deployed: move it to quadlets/a-b-c.container.d/";
+        assert!(error.ends_with(end), "{error}");
     }
 }

@@ -15,6 +15,7 @@ use assay::base::progress::Progress;
 use assay::base::settings::Settings;
 use assay::base::status;
 use assay::base::work_summary::WorkSummary;
+use assay::claims::feature_file;
 use assay::claims::plan::{Capabilities, FeatureFile, Plan, Planned, REFUSAL};
 use assay::claims::register::{Claim, Requirement, Shared};
 use assay::claims::suite::ClaimSuite;
@@ -210,7 +211,12 @@ async fn scenarios(
 
     let before = || earlier::time(&settings.runs, target, std::env::args());
     let tallied = state.clone();
-    let _status = status::show(fixtures.work_log(), move || tallied.tally(), before);
+    let tally = move || {
+        let so_far = tallied.tally();
+        let verdicts = report::tally(&so_far.verdicts, false);
+        status::Tally { ended: so_far.ended, of: so_far.of, verdicts }
+    };
+    let _status = status::show(fixtures.work_log(), tally, before);
     let suite = SuiteRun { features, state: state.clone(), fixtures: fixtures.clone(), uses };
     let complete = Box::pin(suite.run(signals)).await;
     let lost = if complete { lost(state, keep) } else { None };
@@ -343,6 +349,10 @@ fn every_step_is_written(features: &[FeatureFile], plan: &Plan) -> anyhow::Resul
                 Ok(Some(_)) if step.docstring.is_some() || (step.table.is_some() && !step.value.ends_with(':')) => {
                     format!("{place} takes nothing from the lines below it: remove the table or doc string there")
                 }
+                Ok(Some(_)) if let Some(c) = feature_file::deceptive_in(&step.value) => format!(
+                    "{place} contains U+{:04X}, which looks like a space or like nothing: type it anew, or leave it out",
+                    u32::from(c)
+                ),
                 Ok(Some(_)) => match probe.and_then(catalogue::unknown_probe) {
                     Some(unknown) => format!("{place} names {unknown}"),
                     None => continue,
@@ -390,6 +400,23 @@ mod tests {
         let plan = suite.plan(&met, chosen, None).unwrap();
         assert!(plan.scenarios.iter().any(Planned::runs), "{ids:?}");
         (suite, plan)
+    }
+
+    #[test]
+    fn a_step_with_a_character_that_looks_like_nothing_is_a_mistake() {
+        let (suite, plan) = planned(&["A6-4", "A8-5"]);
+        for (odd, mistake) in [
+            ("success\u{200b}", "contains U+200B, which looks like a space or like nothing"),
+            ("a\u{a0}b", "contains U+00A0"),
+        ] {
+            let mut features = suite.features.clone();
+            for file in &mut features {
+                let text = file.text.replace("\"success\"", &format!("\"{odd}\""));
+                *file = FeatureFile::parse(file.path.clone(), &text).unwrap();
+            }
+            let error = every_step_is_written(&features, &plan).unwrap_err().to_string();
+            assert!(error.contains(mistake), "{error}");
+        }
     }
 
     #[test]

@@ -10,7 +10,6 @@ use tokio::sync::Notify;
 
 use crate::base::lock::lock;
 use crate::base::platform::MachineKind;
-use crate::base::status::Tally;
 use crate::claims::deviation::Deviations;
 use crate::claims::plan::{Decision, NotJudgedReason, Plan, Planned, ScenarioRef, lacks};
 use crate::claims::register::{Claim, Register};
@@ -33,6 +32,16 @@ pub enum ToCome {
     Nothing,
     Scenarios,
     Controls,
+}
+
+/// How far a run is.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// How many scenarios have ended, and how many run.
+    pub ended: usize,
+    pub of: usize,
+    /// The verdicts of claims that are final.
+    pub verdicts: Vec<Verdict>,
 }
 
 /// The state of a run: the plan, and the results so far.
@@ -88,27 +97,17 @@ impl RunState {
         Ok(standing)
     }
 
-    /// Returns how many scenarios have ended, and how many claims have each verdict for good.
+    /// Returns how far the run is.
     pub fn tally(&self) -> Tally {
         lock(&self.tally).clone()
     }
 
     fn count(&self, verdicts: &Verdicts) {
         let over = |claim: &&ClaimResult| claim.attempts().next().is_some() && to_come(claim) == ToCome::Nothing;
-        let words = [
-            (Verdict::Holds, "hold"),
-            (Verdict::Fails, "fail"),
-            (Verdict::KnownDeviation, "known deviations"),
-            (Verdict::Inconclusive, "inconclusive"),
-        ];
-        let counted = words.into_iter().filter_map(|(verdict, word)| {
-            let mine = verdicts.claims.iter().filter(over).filter(|claim| claim.verdict == verdict);
-            Some(mine.count()).filter(|count| *count > 0).map(|count| format!("{count} {word}"))
-        });
-        let words: Vec<String> = counted.collect();
+        let verdicts = verdicts.claims.iter().filter(over).map(|claim| claim.verdict).collect();
         let ended = lock(&self.ended).len();
         let mut tally = lock(&self.tally);
-        *tally = Tally { ended, verdicts: words.join(", "), of: tally.of };
+        *tally = Tally { ended, verdicts, of: tally.of };
     }
 
     /// Waits until the first claim has failed.
@@ -336,9 +335,9 @@ mod tests {
         );
         end(&record, TRAP, Verdict::Fails, true);
         assert_eq!(stands(&record, false).0, Verdict::Inconclusive, "a run that is killed now has not shown it");
-        assert_eq!((record.tally().ended, record.tally().verdicts.as_str()), (2, ""), "a control is to come");
+        assert_eq!((record.tally().ended, record.tally().verdicts), (2, vec![]), "a control is to come");
         end(&record, SEVEN, Verdict::Fails, true);
-        assert_eq!((record.tally().ended, record.tally().verdicts.as_str()), (3, "1 hold"));
+        assert_eq!((record.tally().ended, record.tally().verdicts), (3, vec![Verdict::Holds]));
         assert_eq!(stands(&record, true).0, Verdict::Holds);
         assert_eq!(stands(&record, true).1, ControlVerdict::Caught);
     }
@@ -468,7 +467,7 @@ mod tests {
         let again = record.plan().scenarios.iter().filter(|planned| record.wants_another(planned)).collect();
         assert_eq!(names(again), ["own 2", "own 3"]);
         assert_eq!(names(record.not_run()), ["own 3"]);
-        assert_eq!((record.verdicts(true).exit, record.tally().verdicts.as_str()), (3, ""));
+        assert_eq!((record.verdicts(true).exit, record.tally().verdicts), (3, vec![]));
         let unrun = Reason::NotRun { scenarios: vec!["own 3".to_owned()], controls: Vec::new() };
         assert_eq!(record.verdicts(true).claims[0].scenarios[2].reason, unrun);
     }

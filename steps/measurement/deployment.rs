@@ -132,7 +132,7 @@ impl Deployment {
         let raw_journal = self.shell.read(&journal::command(&self.unit, trial.since, &mark)).await?;
         let mut journal = journal::parse(&raw_journal, boot, &mark)?.of_trial(&trial)?;
         // Where the log goes says more than how much of it came.
-        journal.lost = self.log_elsewhere(&journal).await?.or(journal.lost);
+        journal.lost = self.log_elsewhere(&raw_journal, &journal).await?.or(journal.lost);
         let generator = match trial.shown("LoadState") {
             Some("not-found") => self.shell.run(&Command::new("sh").args(["-c", GENERATOR])).await?.text(),
             _ => String::new(),
@@ -142,18 +142,18 @@ impl Deployment {
     }
 
     /// Returns why the workload's log does not come to the journal, if it does not.
-    async fn log_elsewhere(&self, journal: &Journal) -> anyhow::Result<Option<String>> {
+    async fn log_elsewhere(&self, raw: &str, journal: &Journal) -> anyhow::Result<Option<String>> {
         let properties = "--property=ExecStart,StandardOutput,StandardError";
         let shown = self.shell.read(&systemctl(["show", properties, &self.unit])).await?;
         // Podman takes a second to say its default, which does not matter if the log came.
         if journal::driver(&shown).is_some() {
-            return Ok(journal::elsewhere(&shown, ""));
+            return Ok(journal::elsewhere(raw, &shown, ""));
         }
         if !journal::workload(&journal.lines).is_empty() {
             return Ok(None);
         }
         let info = Command::new("podman").args(["info", "--format", "{{.Host.LogDriver}}"]);
-        Ok(journal::elsewhere(&shown, self.shell.read(&info).await?.trim()))
+        Ok(journal::elsewhere(raw, &shown, self.shell.read(&info).await?.trim()))
     }
 
     /// Removes the unit as the annex does: stop, remove the Quadlet, reload.

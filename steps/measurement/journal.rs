@@ -18,7 +18,7 @@ const PROBE: &str = "journal";
 /// How far, in seconds, calendar time may drift against time since boot. Only a clock that is set exceeds this.
 pub const STEP: f64 = 2.0;
 const SCRIPT: &str = include_str!("journal.sh");
-/// What the script prints if it cannot find out how many lines journald dropped.
+/// What the script prints if it reads the user's own journal only.
 const UNSEEN: &str = "-- The system journal cannot be read --";
 /// What it prints if there is more than [`MOST`].
 const UNPRINTED: &str = "-- The rest of the log is not printed --";
@@ -111,9 +111,9 @@ pub fn parse(text: &str, boot: &str, mark: &str) -> Result<Journal, Unreadable> 
     Ok(Journal { lines, lost: lost.or_else(|| said(UNPRINTED).then(long)) })
 }
 
-/// Returns why a workload's log does not come to the journal, if it does not. `shown` is what systemd shows of the unit;
-/// `default` is Podman's log driver if the unit names none.
-pub fn elsewhere(shown: &str, default: &str) -> Option<String> {
+/// Returns why a workload's log does not come to the journal that was printed as `raw`, if it does not. `shown` is what
+/// systemd shows of the unit; `default` is Podman's log driver if the unit names none.
+pub fn elsewhere(raw: &str, shown: &str, default: &str) -> Option<String> {
     let property = |name: &str| shown.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
     let remedy = "set LogDriver=journald in the Quadlet to judge claims about its log";
     match driver(shown).unwrap_or(default) {
@@ -122,8 +122,18 @@ pub fn elsewhere(shown: &str, default: &str) -> Option<String> {
             let away = ["StandardOutput=", "StandardError="].into_iter().find(|name| {
                 let to = property(name);
                 !(to.is_empty() || to == "inherit" || to.starts_with("journal"))
-            })?;
-            Some(format!("its log does not go to the journal, but as {away}{} says; {remedy}", property(away)))
+            });
+            let away = away.map(|away| {
+                format!("its log does not go to the journal, but as {away}{} says; {remedy}", property(away))
+            });
+            away.or_else(|| {
+                raw.lines().any(|line| line == UNSEEN).then(|| {
+                    format!(
+                        "what users other than root print in its container goes to journals that this user cannot read \
+                         (sudo usermod -aG systemd-journal USER), because Podman's log driver is passthrough; or {remedy}"
+                    )
+                })
+            })
         }
         other => Some(format!("its log does not go to the journal, because Podman's log driver is {other}; {remedy}")),
     }
@@ -396,8 +406,13 @@ mod tests {
             (with("--log-opt tag=x", "null"), "journald"),
             (String::new(), "journald"),
         ];
-        let seen = shown.map(|(shown, default)| elsewhere(&shown, default).unwrap_or("it goes to the journal".into()));
+        let seen =
+            shown.map(|(shown, default)| elsewhere("", &shown, default).unwrap_or("it goes to the journal".into()));
         insta::assert_snapshot!("elsewhere", seen.join("\n"));
+        for (flags, blind) in [("--log-driver passthrough", true), ("", false)] {
+            let seen = elsewhere(&format!("{UNSEEN}\n"), &with(flags, "inherit"), "journald").unwrap_or_default();
+            assert_eq!(seen.contains("usermod -aG systemd-journal USER"), blind, "{flags}: {seen}");
+        }
     }
 
     #[test]

@@ -37,12 +37,16 @@ const NEEDS: &str = "make it with ExecStartPre=, run on a machine that has it (-
 const PROGRAM: &str = "correct Entrypoint=, Exec=, User= or WorkingDir= in the Quadlet, or the image";
 const TIME: &str = "raise TimeoutStartSec= in the Quadlet, see that what it waits for comes (with Notify=healthy, that \
                     HealthCmd= succeeds), or run on a faster machine";
+const CONTROLLER: &str = "take this limit out of the Quadlet, or run on a machine whose control groups have its controller, \
+                          such as --target vm";
+const FILES: &str = "write EnvironmentFile=-… for a file that may be missing, or take it out of the Quadlet";
 const HELPERS: &str = "correct ExecStartPre= or ExecStartPost= in the Quadlet";
 const SERVICE: &str = "correct or leave out what the section [Service] of the Quadlet asks for: rootless Podman needs its own \
                        user, its folders, and newuidmap, which NoNewPrivileges=, ProtectSystem= and the like forbid";
 
 /// What systemd logs about a start that it does not make, or that ended before the workload was up, and the remedy.
-const SYSTEMD: [(&str, &str); 10] = [
+const SYSTEMD: [(&str, &str); 11] = [
+    ("Failed to load environment files", FILES),
     ("unmet condition check", NEEDS),
     ("being skipped", NEEDS),
     ("Assertion failed", NEEDS),
@@ -56,13 +60,16 @@ const SYSTEMD: [(&str, &str); 10] = [
 ];
 
 /// What Podman says about something that is not for the machine to have, and the remedy.
-const PODMAN: [(&str, &str); 6] = [
+const PODMAN: [(&str, &str); 9] = [
     ("executable", PROGRAM),
     ("passwd file", PROGRAM),
     ("workdir", PROGRAM),
     ("pasta failed", "correct PublishPort= in the Quadlet: each port once, free, and from 1024 on"),
     ("source docker://", "take Pull= out of the Quadlet: the image under test is on the machine"),
     ("newuidmap", SERVICE),
+    ("invalid argument", QUADLET),
+    ("` for writing", CONTROLLER),
+    ("controller `", CONTROLLER),
 ];
 
 /// Returns the refusal of a start; `None` if the workload ran, or was killed because memory ran out. `generator` is what
@@ -72,7 +79,8 @@ pub fn refusal(trial: &Trial, lines: &[Line], unit: &str, generator: &str) -> Op
     if trial.shown("LoadState").is_some_and(|state| state != "loaded") {
         return Some(match generator_error(generator, unit) {
             Some(error) => {
-                let remedy = if error.contains("requested Quadlet") { ALONE } else { QUADLET };
+                let alone = ["requested Quadlet", "quadlet pod unit"].iter().any(|words| error.contains(words));
+                let remedy = if alone { ALONE } else { QUADLET };
                 StartRefusal::new("the Quadlet generator", &error, remedy)
             }
             None => StartRefusal::new("systemd", job.unwrap_or("the unit is not loaded"), QUADLET),
@@ -194,6 +202,13 @@ mod tests {
             None => format!("{kind}: not refused\n"),
         });
         insta::assert_snapshot!("starts", judged.collect::<String>());
+    }
+
+    #[test]
+    fn a_quadlet_that_names_another_is_not_alone() {
+        let (trial, lines) = started("network");
+        let pod = refusal(&trial, &lines, "pod", recorded("generator")).unwrap();
+        assert!(pod.message.ends_with("quadlet pod unit app.pod does not exist") && pod.remedy == ALONE, "{pod:?}");
     }
 
     #[test]

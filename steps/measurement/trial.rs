@@ -100,7 +100,7 @@ pub fn parse(text: &str) -> Result<Trial, Unreadable> {
 }
 
 /// Keys that do not belong to a look; with a dot or dash at the end, the beginnings of such keys.
-const LAST: [&str; 12] = [
+const LAST: [&str; 13] = [
     "token",
     "boot",
     "since",
@@ -108,6 +108,7 @@ const LAST: [&str; 12] = [
     "begin",
     "over",
     "gave-up",
+    "killed-after",
     "show.",
     "slice.",
     "sampler.",
@@ -314,6 +315,11 @@ mod tests {
             "slice.peak inf\n",
             "slice.io.254:0 rbytes=4096\n",
             "stop success exited inf\n",
+            // How it ends when its time is over is not its own doing.
+            "stop success exited 0\nstop exit-code exited 137\n",
+            "killed-after 1\nstop success exited 0\nstop exit-code exited 137\n",
+            "killed-after 0\nstop exit-code exited 137\n",
+            "killed-after x\n",
         ];
         let seen = printed.map(|printed| format!("{printed}{}", listed(&trial(printed))));
         insta::assert_snapshot!("readings", seen.concat());

@@ -26,6 +26,11 @@ rm -f "$stops" "$started"*
 # tell KEY FILE: a file's only number. tell_all KEY FILE: each of its names and numbers.
 tell() { [ -r "$2" ] && read -r value <"$2" && echo "$1 $value"; }
 tell_all() { [ -r "$2" ] && while read -r key value; do echo "$1.$key $value"; done <"$2"; }
+# ended: how often the unit has ended, as "count".
+ended() {
+    count=0
+    [ -r "$stops" ] && while read -r line; do count=$((count + 1)); done <"$stops"
+}
 
 type=$(systemctl --user show "$unit" --property=Type --value)
 systemctl --user reset-failed "$unit" 2>/dev/null
@@ -54,8 +59,7 @@ while now; do
     *) [ -s "$started" ] ;;
     esac && up_since=${up_since:-$second}
     if [ "$wanted" -gt 0 ]; then
-        count=0
-        [ -r "$stops" ] && while read -r line; do count=$((count + 1)); done <"$stops"
+        ended
         [ "$count" -ge "$wanted" ] && break
         [ -s "$started" ] && [ "$down" -ge 5 ] && break
     elif [ "$hold" -gt 0 ] && [ -n "$up_since" ] && [ $((second - up_since)) -ge "$hold" ]; then
@@ -83,12 +87,13 @@ systemctl --user show "$unit" --property=LoadState,ActiveState,SubState,Result,E
     --property=MemoryMax,CPUQuotaPerSecUSec,InvocationID,InactiveExitTimestampMonotonic,ActiveEnterTimestampMonotonic |
     while IFS='=' read -r key value; do echo "show.$key $value"; done
 weigh
-ours=
-if [ -d "$cgroup" ]; then
+if [ -d "$cgroup" ] && field populated "$cgroup/cgroup.events" && [ "$value" = 1 ]; then
+    # How it ends from now on is not its own doing.
+    ended
+    echo "killed-after $count"
     # The container goes first: Podman writes the last line that it has begun only then. It may not be started again.
     if [ -w "$payload/cgroup.kill" ] && field populated "$payload/cgroup.events" && [ "$value" = 1 ]; then
         echo 1 >"$payload/cgroup.kill"
-        ours='$s/^\(exit-code\|success\) exited 137$/signal killed KILL/'
         systemctl --user stop --no-block "$unit"
         sleep 1
     fi
@@ -109,7 +114,7 @@ if [ -r "$tree/io.stat" ]; then
     echo "slice.io.none rbytes=0 wbytes=0"
     tell_all slice.io "$tree/io.stat"
 fi
-[ -r "$stops" ] && sed -e "$ours" -e 's/^/stop /' "$stops"
+[ -r "$stops" ] && sed 's/^/stop /' "$stops"
 rm -f "$stops" "$started"*
 systemctl --user stop "$slice"
 now

@@ -171,16 +171,26 @@ fn below(verdicts: &Verdicts) -> String {
     lines.iter().map(|line| format!("\n{line}")).collect()
 }
 
+/// Says how many verdicts of each kind there are; of kinds without any, only if `all`.
+pub fn tally(verdicts: &[Verdict], all: bool) -> String {
+    let kinds = [Verdict::Holds, Verdict::Fails, Verdict::KnownDeviation, Verdict::Inconclusive, Verdict::NotRun];
+    let count = |kind: Verdict| (verdicts.iter().filter(|verdict| **verdict == kind).count(), plural(kind));
+    let counts = kinds.into_iter().map(count).filter(|(count, _)| all || *count > 0);
+    counts.map(|(count, word)| format!("{count} {word}")).collect::<Vec<_>>().join(", ")
+}
+
+pub(super) fn plural(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Holds => "hold",
+        Verdict::Fails => "fail",
+        Verdict::Inconclusive => "inconclusive",
+        Verdict::NotRun => "not run",
+        Verdict::KnownDeviation => "known deviations",
+    }
+}
+
 pub(super) fn counts(verdicts: &Verdicts) -> String {
-    let count = |verdict: Verdict| verdicts.claims.iter().filter(|claim| claim.verdict == verdict).count();
-    format!(
-        "{} hold, {} fail, {} known deviations, {} inconclusive, {} not run",
-        count(Verdict::Holds),
-        count(Verdict::Fails),
-        count(Verdict::KnownDeviation),
-        count(Verdict::Inconclusive),
-        count(Verdict::NotRun),
-    )
+    tally(&verdicts.claims.iter().map(|claim| claim.verdict).collect::<Vec<_>>(), true)
 }
 
 /// Formats the last line: the number of claims by verdict, the exit status, and the folder of the evidence.

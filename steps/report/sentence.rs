@@ -49,7 +49,10 @@ fn said(sentence: String) -> String {
 pub fn reason(reason: &Reason) -> String {
     said(match reason {
         Reason::Bound(bound) => with_bound(bound),
-        Reason::MissingSamples { probe, wanted: 0, .. } => format!("{probe}: no sample of it was taken"),
+        Reason::MissingSamples { probe, wanted: 0, .. } => match absent(probe) {
+            Some(why) => why.to_owned(),
+            None => format!("{probe}: no sample of it was taken"),
+        },
         Reason::MissingSamples { probe, found, wanted } => format!("{probe}: {found} of {wanted} samples are there"),
         Reason::NoSampleOf { probe, subject, machine } => {
             format!("{probe}: no sample of it was taken of {subject} on {machine}")
@@ -342,6 +345,16 @@ fn with_bound(bound: &Bound) -> String {
     format!("{seen}; {limit}")
 }
 
+/// Says why a workload that ran has no value of this probe, if that is known.
+fn absent(probe: &str) -> Option<&'static str> {
+    Some(match probe {
+        "unit.status" => "it has no exit code: it was still up when its time was over, or a signal ended it",
+        "unit.result" => "it has no result: it was still up when its time was over",
+        "log.greeting" | "log.completion" => "its log has no such line",
+        _ => return None,
+    })
+}
+
 /// Says what this value of a probe means; of one that is not listed, that the probe has it.
 fn says(probe: &str, value: &str) -> String {
     let is_of =
@@ -361,6 +374,7 @@ mod tests {
         for name in catalogue::names().filter(|name| !name.ends_with(['.', ' '])) {
             assert_eq!(says(name, "V").matches('V').count(), 1, "{name}");
             assert!(!says(name, "V").contains(name), "{name} has no words");
+            assert!(absent(name).is_none_or(|why| why.starts_with("it")), "{name}");
         }
         assert_eq!(says("image.annotation.variant", "\"compat\""), "the annotation is \"compat\"");
         assert_eq!(says("disk.free", "3 GB"), "disk.free is 3 GB");

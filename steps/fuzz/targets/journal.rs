@@ -12,7 +12,7 @@ static TRIAL: LazyLock<Trial> =
 
 fuzz_target!(init: assay_fuzz::seed(&["fixtures/probes"], "jsonl"), |text: &str| {
     let boot = text.split("\"_BOOT_ID\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
-    journal::elsewhere(text, "journald");
+    journal::elsewhere(text, text, "journald");
     let Ok(journal) = journal::parse(text, boot, "assay-mark") else { return };
     let plain = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
     assert!(journal.lines.iter().all(|line| line.text.chars().all(plain)));

@@ -32,7 +32,9 @@ impl Trial {
             let number = number(raw, raw).map_err(|_| Unreadable::new(probe, "a number that is not negative", raw))?;
             readings.push(Reading::new(probe, number * factor, unit, format!("{key} {raw}")));
         }
-        for stop in &self.stops {
+        // How it ended when its time was over is the doing of the one who killed it.
+        let own = self.last.get("killed-after").map(|raw| number(raw, raw)).transpose()?;
+        for stop in self.stops.iter().take(own.map_or(usize::MAX, |count| count as usize)) {
             let raw = format!("stop {} {} {}", stop.result, stop.code, stop.status);
             readings.push(Reading::new("unit.result", stop.result.as_str(), Unit::Text, raw.clone()));
             match stop.status.parse::<f64>() {

@@ -9,7 +9,7 @@ use super::words::{VERDICTS, chip, class, control_chip, count, link, marked, pla
 use super::{Run, section};
 use crate::claims::register::ClaimId;
 use crate::evidence::Verdicts;
-use crate::report::console::mark;
+use crate::report::console::{mark, plural};
 use crate::report::sentence;
 use crate::verdict::Verdict;
 use crate::verdict::claim_verdict::{ControlResult, ControlVerdict};
@@ -97,16 +97,6 @@ pub(super) fn belief(reasons: &[(&str, Markup)], budget: &ByteBudget) -> Markup 
 /// Shows how to check what the page says, in the folder that `intro` names.
 pub(super) fn check_it_yourself(intro: &str, explained: &Markup) -> Markup {
     html! { p { (intro) } pre.shell { "sha256sum -c SHA256SUMS\nassay verify ." } p { (explained) } }
-}
-
-fn plural(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Holds => "hold",
-        Verdict::Fails => "fail",
-        Verdict::Inconclusive => "inconclusive",
-        Verdict::NotRun => "not run",
-        Verdict::KnownDeviation => "known deviations",
-    }
 }
 
 /// Shows how many wrong subjects were rejected, and each that was not.
