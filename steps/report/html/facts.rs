@@ -103,6 +103,14 @@ fn shown(name: &str, value: &Json) -> String {
             let separator = if parts.iter().any(Json::is_object) { "; " } else { " " };
             parts.iter().map(|part| shown("", part)).collect::<Vec<_>>().join(separator)
         }
+        Json::Object(features) if name == "offers" => {
+            let lack = |value: &Json| Some(value.get("kind")?.as_str()?.replace('-', " "));
+            let one = |(name, value): (&String, &Json)| match lack(value) {
+                Some(lack) => format!("no {name} ({lack})"),
+                None => name.clone(),
+            };
+            features.iter().map(one).collect::<Vec<_>>().join("; ")
+        }
         Json::Object(parts) => {
             let part = |(name, value): (&String, &Json)| format!("{} {}", name.replace('_', " "), shown(name, value));
             parts.iter().map(part).collect::<Vec<_>>().join(", ")
@@ -139,7 +147,7 @@ mod tests {
             "run": "r", "target": "ec2", "started": "2026-11-24T15:22:34Z", "ended": null, "stand_in": true,
             "command_line": ["assay", "run"],
             "git": { "commit": "3c9d", "changed": true },
-            "host": { "memory": "24684096 kB" },
+            "host": { "memory": "24684096 kB", "offers": { "fuse": true, "kvm": { "kind": "pvm" } } },
             "cloud": { "stand_in": { "endpoint": "http://e", "ssh": null }, "images": [{ "id": "ami-1" }, { "id": "ami-2" }] },
             "machine": { "native": false, "memory": 431_398_912, "crun_features": ["+A", "+B"] },
             "time": { "wall": 163.7, "critical": 157.2, "work": [], "path": [

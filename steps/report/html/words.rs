@@ -104,7 +104,7 @@ pub(super) fn took(seconds: f64) -> String {
         seconds if (0.0005..1.0).contains(&seconds) => format!("{:.0} ms", seconds * 1e3),
         seconds if seconds < 0.0005 => "< 1 ms".to_owned(),
         seconds if seconds < 120.0 => format!("{seconds:.1} s"),
-        seconds => format!("{:.0} min {:.0} s", (seconds / 60.0).floor(), seconds % 60.0),
+        seconds => format!("{} min {} s", seconds.round() as u64 / 60, seconds.round() as u64 % 60),
     }
 }
 
