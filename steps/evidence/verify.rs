@@ -82,7 +82,7 @@ fn one_run(folder: &SandboxedDir, allowed: Option<&Path>) -> Verification {
             let (samples, claims) = (bundle.samples.len(), bundle.verdicts.claims.len());
             verification.take(agreement::findings(&bundle), || {
                 format!(
-                    "every check, statistic, control and verdict of {claims} claims comes of the {samples} samples, as \
+                    "every check, statistic, control and verdict of {claims} claims follows from the {samples} samples, as \
                      verdicts.json has it"
                 )
             });

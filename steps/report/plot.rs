@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(scale.at(0.0), 10.0);
         assert!(scale.at(100.0) < 390.0 && scale.at(100.0) > 350.0);
         let far = Scale::over([98.0, 100.0].into_iter(), 0.0, 400.0).unwrap();
-        assert!(far.at(98.0) > 0.0 && far.at(98.0) < 40.0, "two that are near are told apart");
+        assert!(far.at(98.0) > 0.0 && far.at(98.0) < 40.0, "two that are near have places of their own");
         let memory = Scale::over([0.0, 67_108_864.0].into_iter(), 0.0, 400.0).unwrap();
         assert_eq!(memory.ticks(), [0.0, 2e7, 4e7, 6e7]);
     }

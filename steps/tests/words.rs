@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Output;
 
 use regex::Regex;
@@ -103,14 +103,13 @@ fn compare(name: &str) {
 
 /// Gives a project the only programs that its commands find: what this host has otherwise would change what is said.
 /// Some mistakes are found only after a look for Podman, which is not started.
-fn equip(project: &Project) -> PathBuf {
+fn equip(project: &Project) {
     let path = project.only(&["podman"]);
     TOOLS.iter().for_each(|tool| symlink(Path::new("/usr/bin").join(tool), path.join(tool)).unwrap());
     fake(&path, "fake", "rm -f bin/$1; printf '#!/bin/sh\\n%s\\n' \"$2\" >bin/$1; chmod +x bin/$1");
     for name in ["fit", "farm"] {
         fs::copy(format!("{PROJECT}/steps/tests/{name}.sh"), path.join(name)).unwrap();
     }
-    path
 }
 
 #[test]
