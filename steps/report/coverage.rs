@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use comfy_table::{ColumnConstraint, Table};
+use comfy_table::{ColumnConstraint, Table, Width};
 use serde::Serialize;
 
 use super::console::frame;
@@ -15,7 +15,10 @@ use crate::claims::register::{Claim, ClaimId};
 use crate::claims::suite::ClaimSuite;
 
 /// The width of the table if the console's width is unknown.
-const WIDTH: u16 = 120;
+const WIDTH: u16 = 130;
+
+/// The least width of the column with the claims, on a narrow console, too.
+const LEAST: u16 = 40;
 
 /// The decision about every claim on every target.
 #[derive(Clone, Debug)]
@@ -80,19 +83,22 @@ impl Coverage {
 
     fn table(&self, reasons: &[(&str, char)]) -> Table {
         let mut table = frame(WIDTH);
-        let fixed = ["id", "claim", "scenario, controls"].map(str::to_owned);
+        let fixed = ["id", "claim and its scenarios"].map(str::to_owned);
         let short =
             |target: &String| target.split_once("://").map_or(target.clone(), |(kind, _)| format!("{kind}://…"));
         table.set_header(fixed.into_iter().chain(self.targets.iter().map(short)));
         for claim in &self.claims {
-            let text = format!("{}\nbound: {}", claim.text, claim.bound);
-            let cells = [claim.claim.to_string(), text, claim.places()];
+            let text = format!("{}\nbound: {}\n{}", claim.text, claim.bound, claim.places());
+            let cells = [claim.claim.to_string(), text];
             let decided = self.targets.iter().map(|target| claim.on(target).map(|decided| decided.cell(reasons)));
             table.add_row(cells.into_iter().chain(decided.map(Option::unwrap_or_default)));
         }
         // The place of a scenario must stay in one piece, so that it can be opened.
-        for column in table.column_iter_mut().filter(|column| column.index != 1) {
-            column.set_constraint(ColumnConstraint::ContentWidth);
+        for column in table.column_iter_mut() {
+            column.set_constraint(match column.index {
+                1 => ColumnConstraint::LowerBoundary(Width::Fixed(LEAST)),
+                _ => ColumnConstraint::ContentWidth,
+            });
         }
         table
     }
@@ -180,8 +186,8 @@ impl Covered {
             many => format!("{many} controls"),
         };
         let own = self.scenarios.iter().map(ScenarioRef::to_string);
-        let own: String = own.map(|at| format!("{}\n", at.strip_prefix("features/").unwrap_or(&at))).collect();
-        own + &controls
+        let own: Vec<String> = own.map(|at| at.strip_prefix("features/").unwrap_or(&at).to_owned()).collect();
+        own.join("\n") + ", " + &controls
     }
 }
 
