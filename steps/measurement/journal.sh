@@ -25,9 +25,9 @@ values() { $journal --quiet --output=cat --output-fields="$1" --since="@$since" 
 # The shell stays, so that journald can still see whose lines they are.
 systemd-run --user --quiet --collect --unit="$mark" sh -c 'echo "<3>mark"; echo "<6>mark"; sleep 60'
 tries=0
-while [ "$(values MESSAGE "_SYSTEMD_USER_UNIT=$mark.service" | grep -c .)" -lt 2 ] && [ "$tries" -lt 10 ]; do
+while [ "$(values MESSAGE "_SYSTEMD_USER_UNIT=$mark.service" | grep -c .)" -lt 2 ] && [ "$tries" -lt 100 ]; do
     tries=$((tries + 1))
-    sleep 1
+    sleep 0.1
 done
 systemctl --user stop "$mark"
 # The unit's lines, those of systemd about it, and those of its containers, which need not be in its control group.

@@ -94,14 +94,13 @@ if [ -d "$cgroup" ] && field populated "$cgroup/cgroup.events" && [ "$value" = 1
     # The container goes first: Podman writes the last line that it has begun only then. It may not be started again.
     if [ -w "$payload/cgroup.kill" ] && field populated "$payload/cgroup.events" && [ "$value" = 1 ]; then
         echo 1 >"$payload/cgroup.kill"
-        systemctl --user stop --no-block "$unit"
-        sleep 1
+        timeout 1 systemctl --user stop "$unit"
     fi
     systemctl --user kill --signal=KILL "$unit" 2>/dev/null
 fi
 # A unit that stays active without processes says how they ended only when it is stopped.
 systemctl --user stop "$unit" 2>/dev/null
-while ! [ -s "$started" ]; do sleep 1; done
+while ! [ -s "$started" ]; do sleep 0.1; done
 tell start-status "$started"
 tell start-error "$started.error"
 tell slice.peak "$tree/memory.peak"
