@@ -9,6 +9,7 @@ use super::register::measured;
 use super::words::{chip, class, control_chip, plain, took};
 use super::{Run, commands, samples, section};
 use crate::claims::plan::{Decision, REFUSAL, ScenarioRef};
+use crate::claims::register::Requirement;
 use crate::evidence::ClaimResult;
 use crate::report::console::mark;
 use crate::report::sentence;
@@ -101,7 +102,9 @@ fn head(claim: &ClaimResult) -> Markup {
                     dt { "run on" }
                     dd {
                         (kind)
-                        @if !claim.needs.is_empty() { ", for it needs " (sentence::names(&claim.needs)) }
+                        @if !claim.needs.is_empty() && claim.needs != [Requirement::Host] {
+                            ", because it needs: " (sentence::names(&claim.needs))
+                        }
                     }
                 }
             }

@@ -1,5 +1,7 @@
 //! Shows the environment of the run: times, host, machine and versions, from `run.json`.
 
+use std::collections::BTreeMap;
+
 use maud::{Markup, html};
 use serde::Deserialize as _;
 use serde_json::Value as Json;
@@ -111,6 +113,12 @@ fn shown(name: &str, value: &Json) -> String {
             };
             features.iter().map(one).collect::<Vec<_>>().join("; ")
         }
+        // Each machine's kind, by its name.
+        Json::Object(machines) if name == "machines" => {
+            let mut kinds: BTreeMap<String, u32> = BTreeMap::new();
+            machines.values().for_each(|kind| *kinds.entry(shown("", kind)).or_default() += 1);
+            kinds.iter().map(|(kind, count)| format!("{count} × {kind}")).collect::<Vec<_>>().join(", ")
+        }
         Json::Object(parts) => {
             let part = |(name, value): (&String, &Json)| format!("{} {}", name.replace('_', " "), shown(name, value));
             parts.iter().map(part).collect::<Vec<_>>().join(", ")
@@ -152,6 +160,7 @@ mod tests {
             "machine": { "native": false, "memory": 431_398_912, "crun_features": ["+A", "+B"] },
             "time": { "wall": 163.7, "critical": 157.2, "work": [], "path": [
                 { "name": "machine: nano", "took": 35.0 }, { "name": "too short", "took": 0.01 }] },
+            "machines": { "nano": "vm", "nano-nspawn": "nspawn", "short-nspawn": "nspawn" },
             "later": { "a_b": 1.5, "c": { "d": true } },
             "new<b>": "<script>",
         });
