@@ -83,7 +83,7 @@ impl PlannedRun {
         }
         let suite = ClaimSuite::read(&folder).map_err(usage)?;
         every_declared_probe_is_known(&suite).map_err(usage)?;
-        let definitions = Definition::all(&settings.root).map_err(usage)?;
+        let definitions = Definition::all(&settings).map_err(usage)?;
         let found = look(&options, own.as_ref(), target, &settings).await?;
         let preflight = found.as_ref().map(|found| &found.preflight);
         let host = offers(target, options.plan, &settings, progress);
