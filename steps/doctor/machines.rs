@@ -133,9 +133,9 @@ fn makers(host: &Arc<Host>) -> Vec<Try> {
         let emulation = Try::needed(format!("{arch} programs"), remedy, programs_of(host.clone(), arch));
         tries.push(for_disks(host.unmade().contains(&arch), emulation));
     }
-    let remedy = match host.platform.has_own_mirror() {
-        true => format!("name one that can be reached in {}", host.platform.path.display()),
-        false => "set ASSAY_MIRROR to one that can be reached".to_owned(),
+    let remedy = match host.platform.archive(host.device) {
+        Some(_) => format!("name one that can be reached in {}", host.platform.path.display()),
+        None => "set ASSAY_MIRROR to one that can be reached".to_owned(),
     };
     let mirror = Try::needed("package mirror", remedy, mirror(host.clone()));
     tries.push(for_images(host, mirror));

@@ -342,13 +342,13 @@ pub(super) mod tests {
 
     #[test]
     fn a_platform_gives_mmdebstrap_its_packages_its_archive_and_its_keys() {
-        let settings = Settings { mirror: Some("http://own/debian".to_owned()), ..Settings::read().unwrap() };
+        let settings = Settings::read().unwrap();
         let lines = |name: &str, arch: Arch| {
             let settings = settings.on_platform(Some(name.to_owned()));
             let machine = Definition::named(&settings, "nano").unwrap();
-            let mirror = machine.platform.mirror(arch, &settings);
+            let mirror = machine.platform.archive(arch).unwrap_or("http://own/debian");
             let root = settings.root.display().to_string();
-            arguments(&machine, arch, &mirror, Path::new("/work/root")).join("\n").replace(&root, "PROJECT")
+            arguments(&machine, arch, mirror, Path::new("/work/root")).join("\n").replace(&root, "PROJECT")
         };
         let all = [("debian-14", Arch::Amd64), ("ubuntu-24.04", Arch::Amd64), ("ubuntu-24.04", Arch::Arm64)];
         let shown = all.map(|(name, arch)| format!("== {name} {arch}\n{}", lines(name, arch))).join("\n\n");

@@ -45,7 +45,7 @@ pub async fn reach_mirror(
     arch: Arch,
     folder: &Path,
 ) -> anyhow::Result<String> {
-    let mirror = platform.mirror(arch, settings);
+    let mirror = platform.archive(arch).map_or_else(|| mirror_address(settings), str::to_owned);
     let helper = programs::find("/usr/lib/apt/apt-helper")
         .context("apt is not installed, which mirrors are asked with: use a host with Debian or Ubuntu")?;
     let file = folder.join("InRelease");
@@ -65,9 +65,9 @@ pub async fn reach_mirror(
         Ok(output) => tail(&output.errors(), 2).replace('\n', "; "),
         Err(error) => error.to_string(),
     };
-    let remedy = match platform.has_own_mirror() {
-        true => format!("name one that does in {}", platform.path.display()),
-        false => "set ASSAY_MIRROR to one that does".to_owned(),
+    let remedy = match platform.archive(arch) {
+        Some(_) => format!("name one that does in {}", platform.path.display()),
+        None => "set ASSAY_MIRROR to one that does".to_owned(),
     };
     anyhow::bail!("mirror {mirror} does not give {} ({}): {printed}; {remedy}", platform.name, platform.suite)
 }

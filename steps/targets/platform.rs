@@ -9,7 +9,6 @@ use anyhow::Context as _;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::mirror::mirror_address;
 use crate::base::platform::Arch;
 use crate::base::settings::Settings;
 
@@ -108,15 +107,10 @@ impl Platform {
         Ok(())
     }
 
-    /// Returns the address of the mirror that its packages come from.
-    pub fn mirror(&self, arch: Arch, settings: &Settings) -> String {
-        let own = self.mirror_arm64.as_ref().filter(|_| arch == Arch::Arm64).or(self.mirror.as_ref());
-        own.map_or_else(|| mirror_address(settings), |own| own.trim_end_matches('/').to_owned())
-    }
-
-    /// Returns whether the mirror that is set, or the host's own, plays no part.
-    pub fn has_own_mirror(&self) -> bool {
-        self.mirror.is_some()
+    /// Returns the address of its own archive, if it has one.
+    pub fn archive(&self, arch: Arch) -> Option<&str> {
+        let own = self.mirror_arm64.as_deref().filter(|_| arch == Arch::Arm64).or(self.mirror.as_deref());
+        own.map(|own| own.trim_end_matches('/'))
     }
 
     /// Checks that the keys are there which packages are verified with.
@@ -191,7 +185,7 @@ mod tests {
                          kernel = [\"linux-image-{arch}\"]\n";
 
     fn settings() -> Settings {
-        Settings { mirror: Some("http://own/debian/".to_owned()), platform: None, ..Settings::read().unwrap() }
+        Settings { platform: None, ..Settings::read().unwrap() }
     }
 
     fn named(name: &str) -> Platform {
@@ -203,14 +197,14 @@ mod tests {
         let settings = settings();
         assert_eq!(Platform::names(&settings.root), ["debian-13", "debian-14", "debian-sid", "ubuntu-24.04"]);
         for (name, suite, expired, mirrors) in [
-            ("debian-13", "trixie", false, ["http://own/debian"; 2]),
-            ("debian-14", "forky", true, ["http://own/debian"; 2]),
-            ("debian-sid", "sid", true, ["http://own/debian"; 2]),
+            ("debian-13", "trixie", false, [None; 2]),
+            ("debian-14", "forky", true, [None; 2]),
+            ("debian-sid", "sid", true, [None; 2]),
             (
                 "ubuntu-24.04",
                 "noble",
                 false,
-                ["http://archive.ubuntu.com/ubuntu", "http://ports.ubuntu.com/ubuntu-ports"],
+                [Some("http://archive.ubuntu.com/ubuntu"), Some("http://ports.ubuntu.com/ubuntu-ports")],
             ),
         ] {
             let platform = named(name);
@@ -218,7 +212,7 @@ mod tests {
                 (platform.name.as_str(), platform.suite.as_str(), platform.accept_expired),
                 (name, suite, expired)
             );
-            assert_eq!(Arch::ALL.map(|arch| platform.mirror(arch, &settings)), mirrors);
+            assert_eq!(Arch::ALL.map(|arch| platform.archive(arch)), mirrors);
         }
         assert_eq!(Platform::chosen(&settings).unwrap(), named("debian-13"));
         let sid = settings.on_platform(Some("debian-sid".to_owned()));

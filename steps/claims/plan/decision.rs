@@ -308,6 +308,9 @@ mod tests {
             (Requirement::MemoryLimit, MachineKind::Vm, &emulated, Some(false)),
             (Requirement::CpuLimit, MachineKind::Nspawn, &native, Some(false)),
             (Requirement::Units, MachineKind::Vm, &emulated, Some(false)),
+            (Requirement::Wasm, MachineKind::Vm, &facts(&[("wasm", "wasmedge")]), Some(false)),
+            (Requirement::Wasm, MachineKind::Vm, &facts(&[("wasm", "none")]), Some(true)),
+            (Requirement::Wasm, MachineKind::Nspawn, &emulated, Some(true)),
         ] {
             assert_eq!(lacks(need, kind, facts), expected, "{need:?} {kind}");
         }
