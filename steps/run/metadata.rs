@@ -2,7 +2,6 @@
 
 use super::RunSpec;
 use crate::base::platform::TargetSpec;
-use crate::base::settings::Settings;
 use crate::targets::Platform;
 
 /// Returns what `run.json` says about the run from its beginning: its command line, its code, and this host.
@@ -35,16 +34,10 @@ pub(super) fn metadata(spec: &RunSpec) -> serde_json::Value {
         },
         "assay": env!("CARGO_PKG_VERSION"),
     });
-    if let Some(platform) = chosen_platform(&spec.settings) {
+    if let Some(platform) = Platform::name_if_set(&spec.settings) {
         metadata["platform"] = platform.into();
     }
     metadata
-}
-
-/// Returns the name of the platform that was chosen, if one was.
-fn chosen_platform(settings: &Settings) -> Option<String> {
-    settings.platform.as_ref()?;
-    Platform::chosen(settings).ok().map(|platform| platform.name)
 }
 
 /// Finds the first line that begins with `beginning`, and returns the rest of it.

@@ -54,6 +54,12 @@ impl Platform {
         Platform::named(&settings.root, settings.platform.as_deref().unwrap_or(USUAL))
     }
 
+    /// Returns the name of the platform that is set, if one is.
+    pub fn name_if_set(settings: &Settings) -> Option<String> {
+        let set = settings.platform.as_ref()?;
+        Platform::named(&settings.root, set).ok().map(|platform| platform.name)
+    }
+
     /// Loads a platform by its name, or from a file of the user's own, whose path has a slash or ends with `.toml`.
     pub fn named(root: &Path, name: &str) -> anyhow::Result<Platform> {
         if name.contains('/') || name.ends_with(".toml") {
