@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 /// Everything that assay reads from the project's folder while it runs.
-const CARRIED: [&str; 8] = [
+const CARRIED: [&str; 9] = [
     "ci/setup",
     "features",
     "fixtures/machines",
+    "fixtures/platforms",
     "fixtures/prices",
     "fixtures/quadlets",
     "fixtures/selfcheck",

@@ -39,14 +39,14 @@ pub fn run(options: Options) -> Result<ExitStatus, Exit> {
     // Must come before any thread is started: see the function.
     point_testcontainers_at(&socket()).map_err(infrastructure)?;
     let settings = Settings::read().map_err(usage)?;
-    let targets = options.targets(&settings).map_err(usage)?;
+    let places = options.places(&settings).map_err(usage)?;
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
     let ended = runtime.block_on(Box::pin(async {
         let progress = Progress::to_stderr();
-        let [target] = &targets[..] else {
-            return multi_target::run(&options, &targets, &settings, &progress).await;
+        let [place] = &places[..] else {
+            return multi_target::run(&options, &places, &settings, &progress).await;
         };
-        match PlannedRun::prepare(options, target, settings, &progress).await? {
+        match PlannedRun::prepare(options, &place.target, place.settings(&settings), &progress).await? {
             Some(planned) => {
                 let mut signals = Signals::listen().map_err(infrastructure)?;
                 planned.run(&progress, &mut signals).await

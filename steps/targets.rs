@@ -23,6 +23,7 @@ mod keys;
 mod machine;
 mod mirror;
 mod nspawn;
+mod platform;
 mod qemu;
 mod qmp;
 mod snapshot;
@@ -36,11 +37,12 @@ use std::sync::Arc;
 
 pub use cache::unneeded;
 pub use child::Child;
-pub use definition::{DEVICE, DebianRelease, Definition};
-pub use image::{DISK_NEEDED, DiskImage, KEYRING, free_space};
+pub use definition::{DEVICE, Definition};
+pub use image::{DISK_NEEDED, DiskImage, free_space};
 pub use machine::{Machine, SetupStep, private, run_folder, run_folder_path};
 pub use mirror::{mirror_address, reach_mirror};
 pub use nspawn::Nspawn;
+pub use platform::Platform;
 pub use qemu::{Qemu, program as emulator};
 pub use qmp::Qmp;
 pub use remote::{RemoteAccess, RemoteHost};
@@ -185,7 +187,7 @@ pub fn check_host(
     }
     match DiskImage::kept(definition, arch, &settings.cache)? {
         Some(_) => Ok(()),
-        None => image::check_host(arch, &settings.cache).map(drop),
+        None => image::check_host(definition, arch, &settings.cache).map(drop),
     }
 }
 

@@ -232,12 +232,14 @@ mod tests {
     #[test]
     fn what_is_only_recorded_needs_no_more_than_its_pairs() {
         let at = ScenarioRef { file: "a.feature".into(), line: 1, name: "it starts".into() };
-        let only = Decision::MeasureOnly(NotJudgedReason::Needs { what: Requirement::NativeCpu });
+        let needs = |what| Decision::MeasureOnly(NotJudgedReason::Needs { what });
+        let (only, without_wasm) = (needs(Requirement::NativeCpu), needs(Requirement::Wasm));
         let few = Reason::Pairs { probe: "ratio.start.time".into(), pairs: 2, looks: vec![7] };
         for (decision, reason, expected) in [
             (&only, &few, Verdict::NotRun),
             (&Decision::Run, &few, Verdict::Inconclusive),
             (&only, &Reason::step("the machine is gone"), Verdict::Inconclusive),
+            (&without_wasm, &Reason::step("podman run exited with code 126"), Verdict::NotRun),
         ] {
             let attempts = vec![Attempt::new(Vec::new(), Some(reason.clone()))];
             let judged = ScenarioResult::new(&at, decision.clone(), attempts).judged(&[], jiff::civil::Date::default());

@@ -143,6 +143,11 @@ impl TargetSpec {
         })
     }
 
+    /// Returns whether its machines are started on this host, from images made here, so that they may run any platform.
+    pub fn starts_machines(&self) -> bool {
+        matches!(self, TargetSpec::Local | TargetSpec::Nspawn | TargetSpec::Vm(_))
+    }
+
     /// Returns whether its machine already exists (a remote machine or this host) and is inspected before planning.
     pub fn is_found(&self) -> bool {
         matches!(self, TargetSpec::Podman | TargetSpec::Ssh { .. })
@@ -206,6 +211,11 @@ impl FromStr for TargetSpec {
             )
         })
     }
+}
+
+/// Returns the name of a place that claims are judged at: a target, and what its machines run if that was chosen.
+pub fn place_name(target: &str, platform: Option<&str>) -> String {
+    platform.map_or_else(|| target.to_owned(), |platform| format!("{target} {platform}"))
 }
 
 /// Parses `user@host`, `user@host:2222` or `user@[::1]:22`.

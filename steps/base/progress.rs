@@ -4,7 +4,6 @@ use std::io::Write as _;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
-use crate::base::platform::TargetSpec;
 use crate::base::status;
 
 /// Standard error exists once in a process, and so does the time since the start.
@@ -38,9 +37,9 @@ impl Progress {
         Progress { started: Instant::now(), prefix: "".into(), progress: sink.clone(), results: sink }
     }
 
-    /// Returns the same progress with the target at the beginning of each line.
-    pub fn of_target(&self, target: &TargetSpec) -> Progress {
-        Progress { prefix: format!("[{target}] ").into(), ..self.clone() }
+    /// Returns the same progress with the place that it is about at the beginning of each line.
+    pub fn at_place(&self, place: impl std::fmt::Display) -> Progress {
+        Progress { prefix: format!("[{place}] ").into(), ..self.clone() }
     }
 
     /// Prints a result, which may have several lines.

@@ -42,6 +42,8 @@ pub struct Settings {
     pub agent: Option<PathBuf>,
     /// The target if no option names one (`ASSAY_TARGET`).
     pub target: Option<String>,
+    /// The platform of machines if no option names one (`ASSAY_PLATFORM`): a name, or a file of the user's own.
+    pub platform: Option<String>,
     /// The package mirror for building machines (`ASSAY_MIRROR`), else the host's own.
     pub mirror: Option<String>,
     /// The registry image to use (`ASSAY_REGISTRY_IMAGE`), else one is built from Debian's package.
@@ -88,6 +90,7 @@ impl Settings {
             home: variable("HOME").map(PathBuf::from),
             agent: variable("SSH_AUTH_SOCK").map(PathBuf::from),
             target: variable("ASSAY_TARGET"),
+            platform: variable("ASSAY_PLATFORM"),
             mirror: variable("ASSAY_MIRROR"),
             registry_image: variable("ASSAY_REGISTRY_IMAGE"),
             job_summary: variable("GITHUB_STEP_SUMMARY").map(PathBuf::from),
@@ -100,6 +103,11 @@ impl Settings {
             },
             secrets: env::vars_os().filter_map(|(name, value)| secret(name.to_str()?, value.to_str()?)).collect(),
         })
+    }
+
+    /// Returns the same settings with a platform, if one is given.
+    pub fn on_platform(&self, platform: Option<String>) -> Settings {
+        Settings { platform: platform.or(self.platform.clone()), ..self.clone() }
     }
 
     pub fn journals(&self) -> PathBuf {

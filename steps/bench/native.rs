@@ -31,7 +31,7 @@ pub async fn measure(starts: usize, progress: &Progress) -> anyhow::Result<Bench
 }
 
 async fn rounds(starts: usize, context: &Context) -> anyhow::Result<BenchResult> {
-    let definition = Definition::named(&context.settings.root, KIND)?;
+    let definition = Definition::named(&context.settings, KIND)?;
     let nspawn = Nspawn::of(&definition, context).await?;
     let (mut seconds, mut used, mut before) = (Vec::new(), Vec::new(), None);
     for start in 1..=starts {

@@ -49,7 +49,7 @@ pub async fn measure(boots: usize, restores: usize, progress: &Progress) -> anyh
 
 async fn rounds(boots: usize, restores: usize, context: &Context) -> anyhow::Result<BenchResult> {
     let arch = Arch::host().context("this host is of no architecture that machines are made of")?;
-    let definition = Definition::named(&context.settings.root, KIND)?;
+    let definition = Definition::named(&context.settings, KIND)?;
     let vm = Vm::of(&definition, arch, context).await?;
     let accelerator = vm.facts().await?.accelerator.to_string();
     let mut seconds = [const { Vec::new() }; 2];

@@ -28,6 +28,10 @@ pub enum MachineTodo {
     Setup {
         /// local, nspawn, vm, vm:amd64 or vm:arm64; with --packages any target [default: local; env: ASSAY_TARGET]
         target: Option<String>,
+        /// What the machines run: debian-13, debian-14, debian-sid, ubuntu-24.04, or a file of your own
+        /// [default: debian-13; env: ASSAY_PLATFORM]
+        #[arg(long, value_name = "NAME|FILE")]
+        platform: Option<String>,
         /// Install the packages that the target needs and this host lacks, with sudo unless you are root; make no image
         #[arg(long, conflicts_with = "definition")]
         packages: bool,
@@ -60,9 +64,9 @@ pub fn main(todo: MachineTodo) -> Result<ExitStatus, Exit> {
     match todo {
         MachineTodo::Run(options) => return e2e::run(*options),
         MachineTodo::Doctor(arguments) => doctor::doctor(&arguments, &settings()?),
-        MachineTodo::Setup { target, packages, definition, verbosity } => {
+        MachineTodo::Setup { target, platform, packages, definition, verbosity } => {
             verbosity.apply();
-            let (target, settings) = (target.as_deref(), settings()?);
+            let (target, settings) = (target.as_deref(), settings()?.on_platform(platform));
             match packages {
                 true => setup::install_packages(target, &settings),
                 false => setup::setup(target, definition.as_deref(), &settings),

@@ -25,7 +25,7 @@ enum FactKind {
 }
 
 /// The facts about a machine that a declaration's `when` may name.
-const FACTS: [(&str, FactKind); 10] = [
+const FACTS: [(&str, FactKind); 11] = [
     ("podman", FactKind::Version),
     ("crun", FactKind::Version),
     ("wasmedge", FactKind::Version),
@@ -34,6 +34,7 @@ const FACTS: [(&str, FactKind); 10] = [
     ("wasm", FactKind::Capability),
     ("controllers", FactKind::Capability),
     ("distribution", FactKind::Text),
+    ("platform", FactKind::Text),
     ("architecture", FactKind::Text),
     ("accelerator", FactKind::Text),
 ];

@@ -70,6 +70,8 @@ pub enum Requirement {
     /// A machine from which assay may briefly take something away.
     OwnMachine,
     Root,
+    /// A crun that runs WebAssembly, so that what is measured is of the workload.
+    Wasm,
     /// A systemd that generates units from the user's Quadlets.
     Units,
     /// No machine: it is about what is built, packed, published or computed on this host.

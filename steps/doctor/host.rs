@@ -20,7 +20,7 @@ use assay::evidence::new_run_id;
 use assay::exec::cleanup::CleanupJournal;
 use assay::exec::command::{Command, Output, tail};
 use assay::exec::shell::{NoopObserver, Shell};
-use assay::targets::{self, Context, DEVICE, Definition, DiskImage};
+use assay::targets::{self, Context, DEVICE, Definition, DiskImage, Platform};
 use assay::workloads::baseline::{self, Program};
 use assay::workloads::{BuildDir, registry};
 
@@ -46,6 +46,8 @@ pub struct Host {
     /// The memory of this host that the largest of the machines needs.
     pub machine: Bytes,
     pub disks: Vec<Disk>,
+    /// What the machines run.
+    pub platform: Platform,
     pub distribution: Distribution,
     pub shell: Shell,
     target: TargetSpec,
@@ -86,6 +88,7 @@ impl Host {
             arches,
             device: target.arch(&settings.fake_aws).unwrap_or(arch),
             machine: device.takes(arch),
+            platform: device.platform.clone(),
             disks: disks.into_iter().map(|(_, disk)| disk).collect(),
             distribution: Distribution::of(&release, rustix::process::geteuid().is_root()),
             shell: Shell::local(Arc::new(NoopObserver)),

@@ -9,7 +9,7 @@ use assay::base::commands;
 use assay::base::platform::Arch;
 use assay::exec::command::Command;
 use assay::targets::machine_info::Accelerator;
-use assay::targets::{self, DebianRelease, KEYRING, Qemu};
+use assay::targets::{self, Qemu};
 
 /// The tools besides mmdebstrap that disks are made with: program, package, and the option that prints its version.
 const MAKERS: [(&str, &str, &str); 4] = [
@@ -104,7 +104,7 @@ async fn acceleration(host: Arc<Host>, arch: Arch) -> Tried {
 }
 
 fn disk_of(disk: &Disk) -> Tried {
-    let name = disk.definition.distribution.name();
+    let name = &disk.definition.platform.name;
     match &disk.kept {
         Some(image) => Ok(format!("{name}, {} packages, made {}", image.manifest.packages.len(), image.manifest.built)),
         None => Err(Fault::warning(format!("{name} is not made yet: the first run does that"))),
@@ -119,7 +119,11 @@ fn makers(host: &Arc<Host>) -> Vec<Try> {
     for (name, package, option) in MAKERS {
         tries.push(for_disks(disks, program(host, name, name, package, option)));
     }
-    let keys = Try::needed("gpg and Debian's keys", install("debian-archive-keyring"), keys(host.clone()));
+    let remedy = match host.platform.keyring.package.as_deref() {
+        Some(package) => install(package),
+        None => format!("correct keyring in {}", host.platform.path.display()),
+    };
+    let keys = Try::needed("gpg and the archive's keys", remedy, keys(host.clone()));
     tries.push(for_disks(disks, keys));
     let mut foreign: Vec<Arch> = host.arches.iter().copied().chain([host.device]).collect();
     foreign.retain(|arch| Arch::host() != Some(*arch));
@@ -129,7 +133,11 @@ fn makers(host: &Arc<Host>) -> Vec<Try> {
         let emulation = Try::needed(format!("{arch} programs"), remedy, programs_of(host.clone(), arch));
         tries.push(for_disks(host.unmade().contains(&arch), emulation));
     }
-    let mirror = Try::needed("package mirror", "set ASSAY_MIRROR to one that can be reached", mirror(host.clone()));
+    let remedy = match host.platform.archive(host.device) {
+        Some(_) => format!("name one that can be reached in {}", host.platform.path.display()),
+        None => "set ASSAY_MIRROR to one that can be reached".to_owned(),
+    };
+    let mirror = Try::needed("package mirror", remedy, mirror(host.clone()));
     tries.push(for_images(host, mirror));
     tries
 }
@@ -156,11 +164,12 @@ fn kept(problem: Fault, what: &str) -> Fault {
 }
 
 async fn keys(host: Arc<Host>) -> Tried {
-    if !std::path::Path::new(KEYRING).exists() {
-        return Err(Fault::missing(format!("{KEYRING} is not there")));
+    let keyring = &host.platform.keyring.file;
+    if !keyring.exists() {
+        return Err(Fault::missing(format!("{} is not there", keyring.display())));
     }
-    let home = host.folder().display().to_string();
-    let show = ["--homedir", &home, "--batch", "--no-autostart", "--quiet", "--show-keys", KEYRING];
+    let [home, keyring] = [host.folder(), keyring].map(|path| path.display().to_string());
+    let show = ["--homedir", &home, "--batch", "--no-autostart", "--quiet", "--show-keys", &keyring];
     host.ask("gpg", Command::new("gpg").args(show)).await?;
     host.ask("gpg", Command::new("gpg").arg("--version")).await.map(shortened)
 }
@@ -175,9 +184,9 @@ async fn programs_of(host: Arc<Host>, arch: Arch) -> Tried {
 }
 
 async fn mirror(host: Arc<Host>) -> Tried {
-    let distribution = host.disks.first().map_or(DebianRelease::Debian13, |disk| disk.definition.distribution);
-    let mirror = targets::reach_mirror(&host.shell, &host.settings, distribution, host.folder()).await?;
-    Ok(format!("{mirror} has {}", distribution.name()))
+    let (platform, arch) = (&host.platform, host.arches.first().copied().unwrap_or(host.device));
+    let mirror = targets::reach_mirror(&host.shell, &host.settings, platform, arch, host.folder()).await?;
+    Ok(format!("{mirror} has {}", platform.name))
 }
 
 #[cfg(test)]

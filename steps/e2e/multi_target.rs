@@ -1,11 +1,10 @@
-//! Runs several targets, one after the other, and merges their bundles into one.
+//! Runs several targets or platforms, one after the other, and merges their bundles into one.
 
 use std::collections::BTreeSet;
 
-use crate::e2e::options::Options;
+use crate::e2e::options::{Options, Place};
 use crate::e2e::run::PlannedRun;
 use assay::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
-use assay::base::platform::TargetSpec;
 use assay::base::progress::Progress;
 use assay::base::settings::Settings;
 use assay::evidence::merge::{PARTS, Part, part_name};
@@ -14,19 +13,26 @@ use assay::report;
 use assay::report::finalize::merged;
 use assay::run::Signals;
 
-/// Tests the claims on each of the targets. Returns the worst of their exit statuses.
+/// Tests the claims at each of the places. Returns the worst of their exit statuses.
 pub async fn run(
     options: &Options,
-    targets: &[TargetSpec],
+    places: &[Place],
     settings: &Settings,
     progress: &Progress,
 ) -> Result<ExitStatus, Exit> {
-    // A mistake about the last target is reported before the first one runs.
-    for (place, target) in targets.iter().enumerate() {
-        if options.plan && place > 0 {
+    // A mistake about the last place is reported before anything runs at the first one. If a platform cannot be had on
+    // this host, the others go on.
+    for (index, place) in places.iter().enumerate() {
+        if options.plan && index > 0 {
             progress.print("\n");
         }
-        Box::pin(PlannedRun::prepare(options.clone(), target, settings.clone(), progress)).await?;
+        let prepared = PlannedRun::prepare(options.clone(), &place.target, place.settings(settings), progress);
+        match Box::pin(prepared).await {
+            Err(exit) if exit.status == ExitStatus::Usage || place.platform.is_none() || options.plan => {
+                return Err(exit);
+            }
+            _ => {}
+        }
     }
     if options.plan {
         return Ok(ExitStatus::Success);
@@ -36,12 +42,12 @@ pub async fn run(
     let named = options.evidence.clone().unwrap_or_else(|| runs.join(&id));
     let folder = new_or_empty(&named).map_err(usage)?;
     let (mut statuses, mut parts) = (BTreeSet::new(), Vec::new());
-    for (place, target) in targets.iter().enumerate() {
-        progress.note(format!("{target}: target {} of {}", place + 1, targets.len()));
-        let (name, own) = (part_name(&target.to_string(), options.shard), progress.of_target(target));
+    for (index, place) in places.iter().enumerate() {
+        progress.note(format!("{place}: target {} of {}", index + 1, places.len()));
+        let (name, own) = (part_name(&place.to_string(), options.shard), progress.at_place(place));
         let evidence = folder.join(PARTS).join(&name);
         let options = Options { evidence: Some(evidence.clone()), ..options.clone() };
-        let one = Box::pin(one(options, target, settings, &own, &mut signals));
+        let one = Box::pin(one(options, place, settings, &own, &mut signals));
         let status = one.await.unwrap_or_else(|Exit { status, error }| {
             own.error(format!("assay: {error:#}"));
             status
@@ -54,10 +60,10 @@ pub async fn run(
             Ok(_) => parts.push(name),
             // Its error, which is above, says why.
             Err(_) if status == ExitStatus::Usage => {}
-            Err(error) => progress.note(format!("{target}: left nothing to be judged by: {error:#}")),
+            Err(error) => progress.note(format!("{place}: left nothing to be judged by: {error:#}")),
         }
         if signals.received || status == ExitStatus::Usage {
-            let left: Vec<String> = targets.iter().skip(place + 1).map(TargetSpec::to_string).collect();
+            let left: Vec<String> = places.iter().skip(index + 1).map(Place::to_string).collect();
             if !left.is_empty() {
                 progress.note(format!("stopped before {}", left.join(", ")));
             }
@@ -69,7 +75,7 @@ pub async fn run(
         let _ = std::fs::remove_dir(folder.join(PARTS)).and_then(|()| std::fs::remove_dir(&folder));
         return Ok(worst(&statuses));
     }
-    let asked: Vec<String> = targets.iter().map(TargetSpec::to_string).collect();
+    let asked: Vec<String> = places.iter().map(Place::to_string).collect();
     let whole = merged::close(&folder, &id, &asked, &parts).map_err(infrastructure)?;
     point_latest(runs, &folder, &id).map_err(infrastructure)?;
     progress.print(format!("\n{}\n\n{}", report::merged_table(&whole), report::merged_summary(&whole, &folder)));
@@ -77,15 +83,15 @@ pub async fn run(
     Ok(worst(&statuses))
 }
 
-/// Runs one of the targets, planned again: the runs before it may have changed what a remote machine offers.
+/// Runs at one of the places, planned again: the runs before it may have changed what a remote machine offers.
 async fn one(
     options: Options,
-    target: &TargetSpec,
+    place: &Place,
     settings: &Settings,
     progress: &Progress,
     signals: &mut Signals,
 ) -> Result<ExitStatus, Exit> {
-    match Box::pin(PlannedRun::prepare(options, target, settings.clone(), progress)).await? {
+    match Box::pin(PlannedRun::prepare(options, &place.target, place.settings(settings), progress)).await? {
         Some(planned) => Box::pin(planned.run(progress, signals)).await,
         None => Ok(ExitStatus::Success),
     }

@@ -1,17 +1,19 @@
 //! The options of `assay run`.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use assay::base::instance_spec::{InstanceSpec, MINUTES};
-use assay::base::platform::TargetSpec;
+use assay::base::platform::{TargetSpec, place_name};
 use assay::base::settings::Settings;
 use assay::base::trace;
 use assay::base::unit::Dollars;
 use assay::claims::plan::Shard;
 use assay::claims::workload::Workload;
 use assay::measurement::pricing::{Budget, Estimate};
-use assay::targets::RemoteAccess;
+use assay::targets::{Platform, RemoteAccess};
 use clap::{ArgAction, Args};
 use cucumber::gherkin::tagexpr::TagOperation;
 
@@ -26,6 +28,10 @@ pub struct Options {
     /// side [default: local; env: ASSAY_TARGET]
     #[arg(long)]
     pub target: Vec<String>,
+    /// What the machines of this host run: debian-13, debian-14, debian-sid, ubuntu-24.04, or a file of your own; several
+    /// run one after the other and are reported side by side [default: debian-13; env: ASSAY_PLATFORM]
+    #[arg(long, value_name = "NAME|FILE")]
+    pub platform: Vec<String>,
     /// The folder of a workload of your own, as `assay init` creates it: test its claims [default: the annex]
     #[arg(long, value_name = "DIR")]
     pub suite: Option<PathBuf>,
@@ -114,8 +120,31 @@ impl Options {
         Ok((folder, Some(workload)))
     }
 
+    /// Returns the places to run at, one after the other: each target, with each platform if it can have one.
+    pub fn places(&self, settings: &Settings) -> anyhow::Result<Vec<Place>> {
+        let mut platforms: Vec<Platform> = Vec::new();
+        for name in &self.platform {
+            let platform = Platform::named(&settings.root, name)?;
+            let new = platforms.iter().all(|other| other.name != platform.name);
+            anyhow::ensure!(new, "platform {} is named twice: name each once", platform.name);
+            platforms.push(platform);
+        }
+        if let Some(name) = settings.platform.as_ref().filter(|_| platforms.is_empty()) {
+            platforms.push(Platform::named(&settings.root, name).context("ASSAY_PLATFORM")?);
+        }
+        let at = |target: TargetSpec| {
+            let on_each = platforms.iter().filter(|_| target.starts_machines()).cloned().map(Some);
+            let mut on_each: Vec<Option<Platform>> = on_each.collect();
+            if on_each.is_empty() {
+                on_each.push(None);
+            }
+            on_each.into_iter().map(move |platform| Place { target: target.clone(), platform })
+        };
+        Ok(self.targets(settings)?.into_iter().flat_map(at).collect())
+    }
+
     /// Returns the targets, each of which may be named once. Every option must apply to one of them.
-    pub fn targets(&self, settings: &Settings) -> anyhow::Result<Vec<TargetSpec>> {
+    fn targets(&self, settings: &Settings) -> anyhow::Result<Vec<TargetSpec>> {
         let mut targets = Vec::new();
         for name in &self.target {
             let target = TargetSpec::choose(Some(name), settings)?;
@@ -126,8 +155,10 @@ impl Options {
             targets.push(TargetSpec::choose(None, settings)?);
         }
         let remote = ("ssh://…", targets.iter().any(is_remote));
+        let local = ("local, nspawn or vm", targets.iter().any(TargetSpec::starts_machines));
         let ec2 = ("ec2", targets.contains(&TargetSpec::Ec2));
         for ((kind, applies), option, given) in [
+            (local, "--platform", !self.platform.is_empty()),
             (remote, "--host-key", self.host_key.is_some()),
             (remote, "--provision", self.provision),
             (ec2, "--max-cost", self.max_cost.is_some()),
@@ -162,6 +193,28 @@ impl Options {
         };
         let budget = self.max_cost.map_or_else(Budget::default, Budget);
         Estimate::make(&settings.root, settings.region.as_deref(), order, budget).map(Some)
+    }
+}
+
+/// A target, and what its machines run if that was chosen.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub target: TargetSpec,
+    pub platform: Option<Platform>,
+}
+
+impl Place {
+    /// Returns the settings of a run at this place.
+    pub fn settings(&self, settings: &Settings) -> Settings {
+        let platform = self.platform.as_ref().map(|platform| platform.path.display().to_string());
+        Settings { platform, ..settings.clone() }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let platform = self.platform.as_ref().map(|platform| platform.name.as_str());
+        out.write_str(&place_name(&self.target.to_string(), platform))
     }
 }
 

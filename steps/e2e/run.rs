@@ -10,7 +10,7 @@ use crate::e2e::tools::{self, DeviceHome};
 use crate::e2e::traced;
 use assay::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
 use assay::base::host_offers::{Feature, HostOffers, Lack};
-use assay::base::platform::{Arch, MachineKind, TargetSpec};
+use assay::base::platform::{Arch, MachineKind, TargetSpec, place_name};
 use assay::base::progress::Progress;
 use assay::base::settings::Settings;
 use assay::base::status;
@@ -29,7 +29,7 @@ use assay::report;
 use assay::run::{Run, RunSpec, Signals};
 use assay::targets::cloud::Keeper;
 use assay::targets::preflight::Preflight;
-use assay::targets::{self, Context, Definition, RemoteHost};
+use assay::targets::{self, Context, Definition, Platform, RemoteHost};
 use assay::workloads::{BuildDir, baseline};
 use cucumber::gherkin::StepType;
 
@@ -83,7 +83,7 @@ impl PlannedRun {
         }
         let suite = ClaimSuite::read(&folder).map_err(usage)?;
         every_declared_probe_is_known(&suite).map_err(usage)?;
-        let definitions = Definition::all(&settings.root).map_err(usage)?;
+        let definitions = Definition::all(&settings).map_err(usage)?;
         let found = look(&options, own.as_ref(), target, &settings).await?;
         let preflight = found.as_ref().map(|found| &found.preflight);
         let host = offers(target, options.plan, &settings, progress);
@@ -100,6 +100,8 @@ impl PlannedRun {
             return Err(usage(anyhow::anyhow!("no scenario that can run on {target} matches: --plan shows them all")));
         }
         if options.plan {
+            let platform = Platform::name_if_set(&settings);
+            platform.iter().for_each(|name| progress.print(format!("machines run {name}")));
             quote.iter().for_each(|quote| progress.print(report::order(quote, &settings.fake_aws).trim_end()));
             progress.print(report::plan(&plan, target, &met, &host).trim_end());
             // The whole plan depends on what the machine lacks, so that is reported too.
@@ -207,7 +209,8 @@ async fn scenarios(
     let endpoint = settings.fake_aws.endpoint.as_ref().filter(|_| *target == TargetSpec::Ec2);
     let fake_aws = endpoint.map(|endpoint| format!(" (not AWS: a stand-in at {endpoint})")).unwrap_or_default();
     let (id, folder) = (&context.run, evidence.folder().display());
-    progress.note(format!("run {id} on {target}{fake_aws}; evidence in {folder}"));
+    let place = place_name(&target.to_string(), Platform::name_if_set(settings).as_deref());
+    progress.note(format!("run {id} on {place}{fake_aws}; evidence in {folder}"));
 
     let before = || earlier::time(&settings.runs, target, std::env::args());
     let tallied = state.clone();

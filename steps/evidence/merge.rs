@@ -11,6 +11,7 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
+use crate::base::platform::place_name;
 use crate::claims::plan::{Decision, NotJudgedReason, Shard};
 use crate::claims::register::ClaimId;
 use crate::evidence::bundle::{EvidenceBundle, SandboxedDir, parts};
@@ -25,6 +26,7 @@ pub const PARTS: &str = "parts";
 pub struct Part {
     /// The name of its folder within [`PARTS`].
     pub name: String,
+    /// Its target, with its platform if one was chosen: `local debian-14`.
     pub target: String,
     /// Its shard of the target's claims, if the run was sharded.
     pub shard: Option<Shard>,
@@ -36,7 +38,8 @@ impl Part {
     pub fn of(bundle: EvidenceBundle) -> anyhow::Result<Part> {
         let path = || bundle.folder.path().display();
         let target = bundle.run.get("target").and_then(Json::as_str);
-        let target = target.with_context(|| format!("{}/run.json does not say where it ran", path()))?.to_owned();
+        let target = target.with_context(|| format!("{}/run.json does not say where it ran", path()))?;
+        let target = place_name(target, bundle.run.get("platform").and_then(Json::as_str));
         let shards: BTreeSet<Shard> = bundle.verdicts.claims.iter().filter_map(elsewhere).collect();
         anyhow::ensure!(shards.len() < 2, "{} says that it is of more than one shard: it was put together", path());
         let shard = shards.first().copied();

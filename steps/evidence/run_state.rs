@@ -178,7 +178,7 @@ impl RunState {
         let deviations = self.deviations.applying(claim.id, |name| facts.get(name).cloned());
         let record = |own: &Planned| ScenarioResult {
             machine_kind: Some(own.on).filter(|_| own.runs()),
-            platform: facts.get("distribution").filter(|_| own.runs()).cloned(),
+            platform: facts.get("platform").filter(|_| own.runs()).cloned(),
             ..ScenarioResult::new(&own.at, decision(own, claim, &facts), self.attempts(own))
         };
         let scenarios: Vec<ScenarioResult> = mine(false).map(record).collect();

@@ -43,7 +43,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     // This folder contains features/claims.toml and features/*.feature.
     let claims = Path::new(env!("CARGO_MANIFEST_DIR")).join("steps/example");
     let settings = Settings::read()?;
-    let device = Definition::named(&settings.root, "nano")?;
+    let device = Definition::named(&settings, "nano")?;
     let run = Run::begin(&claims, &"vm".parse()?, settings, Progress::to_stderr())?;
     let machine = run.machine(&device).await?;
     run.each(async |planned, checks| disk_space(&run, &machine, planned, checks).await).await?;

@@ -204,8 +204,8 @@ pub async fn drop_caches(shell: &Shell) -> anyhow::Result<()> {
 
 /// Reads the container runtime's files once, so that the next run finds them in the page cache.
 pub async fn fill_caches(shell: &Shell) -> anyhow::Result<()> {
-    let script =
-        "cd /usr/bin; cat podman crun conmon pasta* $(ldd /usr/lib/*/libwasmedge.so.0 | grep -o '/[^ ]*') >/dev/null";
+    let script = "cd /usr/bin; cat podman crun conmon $(ls -d pasta* slirp4netns 2>/dev/null) \
+         $(ldd /usr/lib/*/libwasmedge.so.0 | grep -o '/[^ ]*') >/dev/null";
     // Missing files are ignored.
     shell.run(&Command::new("sh").args(["-c", script])).await?;
     Ok(())

@@ -14,11 +14,12 @@ const LARGEST: usize = (1 << 20) - 1024;
 /// How much of a value is shown, in characters; all of it is in the evidence.
 const LONGEST: usize = 1000;
 /// The facts about host and machine that are shown, with their pointers into `run.json`.
-const FACTS: [(&str, &str); 15] = [
+const FACTS: [(&str, &str); 16] = [
     ("run", "/run"),
     ("started", "/started"),
     ("ended", "/ended"),
     ("target", "/target"),
+    ("platform", "/platform"),
     ("image", "/image/name"),
     ("image's digest", "/image/digest"),
     ("machine", "/machine/distribution"),

@@ -173,6 +173,9 @@ fn needs(what: Requirement) -> String {
         Requirement::Units => {
             "needs a systemd that makes units of Quadlets, which the user does not have there".to_owned()
         }
+        Requirement::Wasm => "rests on the workload, which this machine's crun cannot run: it is built without \
+                              WebAssembly; Debian 13 and Ubuntu 24.04 have one that is built with it"
+            .to_owned(),
         Requirement::Root => "needs root on the machine: let its user run sudo without a password".to_owned(),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::RunSpec;
 use crate::base::platform::TargetSpec;
+use crate::targets::Platform;
 
 /// Returns what `run.json` says about the run from its beginning: its command line, its code, and this host.
 pub(super) fn metadata(spec: &RunSpec) -> serde_json::Value {
@@ -10,7 +11,7 @@ pub(super) fn metadata(spec: &RunSpec) -> serde_json::Value {
         let text = output.ok().filter(|output| output.status.success()).map(|output| output.stdout);
         text.map(|text| String::from_utf8_lossy(&text).trim().to_owned())
     };
-    serde_json::json!({
+    let mut metadata = serde_json::json!({
         "command_line": std::env::args().collect::<Vec<_>>(),
         "target": spec.target.to_string(),
         "stand_in": spec.target == TargetSpec::Ec2 && spec.settings.fake_aws.any(),
@@ -32,7 +33,11 @@ pub(super) fn metadata(spec: &RunSpec) -> serde_json::Value {
             "cpus": std::thread::available_parallelism().ok().map(usize::from),
         },
         "assay": env!("CARGO_PKG_VERSION"),
-    })
+    });
+    if let Some(platform) = Platform::name_if_set(&spec.settings) {
+        metadata["platform"] = platform.into();
+    }
+    metadata
 }
 
 /// Finds the first line that begins with `beginning`, and returns the rest of it.

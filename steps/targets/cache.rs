@@ -8,11 +8,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
-use super::{Definition, DiskImage, image, snapshot};
+use super::{Definition, DiskImage, Platform, image, snapshot};
 use crate::base::digest::hex;
 use crate::base::platform::Arch;
 use crate::base::poll::{self, Look};
 use crate::base::progress::Progress;
+use crate::base::settings::Settings;
 
 /// Waits for the lock to make a cache entry; it is held for as long as the returned file is open.
 pub(super) async fn turn(lock: &Path, what: &str, limit: Duration, progress: &Progress) -> anyhow::Result<File> {
@@ -55,12 +56,17 @@ impl Key {
     }
 }
 
-/// Returns the kept images that no definition needs on any architecture, and the snapshots of their machines.
-pub fn unneeded(root: &Path, cache: &Path) -> anyhow::Result<Vec<PathBuf>> {
+/// Returns the kept images that no definition needs on any architecture and platform of the project, and the snapshots of
+/// their machines.
+pub fn unneeded(settings: &Settings) -> anyhow::Result<Vec<PathBuf>> {
+    let cache = &settings.cache;
     let mut needed = BTreeSet::new();
-    for definition in Definition::all(root)? {
-        for arch in Arch::ALL {
-            needed.insert(DiskImage::key(&definition, arch)?);
+    for platform in Platform::names(&settings.root) {
+        let settings = Settings { platform: Some(platform), ..settings.clone() };
+        for definition in Definition::all(&settings)? {
+            for arch in Arch::ALL {
+                needed.insert(DiskImage::key(&definition, arch)?);
+            }
         }
     }
     let entries = |folder: PathBuf| {
@@ -83,15 +89,16 @@ mod tests {
 
     #[test]
     fn an_image_that_a_machine_needs_is_kept_and_one_that_none_needs_is_not() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let cache = tempfile::tempdir().unwrap();
-        let needed = DiskImage::key(&Definition::named(root, "nano").unwrap(), Arch::Arm64).unwrap();
+        let own = Settings { cache: cache.path().to_owned(), ..Settings::read().unwrap() };
+        let sid = own.on_platform(Some("debian-sid".to_owned()));
+        let needed = DiskImage::key(&Definition::named(&sid, "nano").unwrap(), Arch::Arm64).unwrap();
         for name in [needed.as_str(), "0123", "0123.run.part"] {
             let folder = cache.path().join("machines").join(name);
             fs::create_dir_all(&folder).unwrap();
             fs::write(folder.join("manifest.json"), "{}").unwrap();
         }
-        assert_eq!(unneeded(root, cache.path()).unwrap(), [cache.path().join("machines/0123")]);
-        assert_eq!(unneeded(root, &cache.path().join("none")).unwrap(), [] as [PathBuf; 0]);
+        assert_eq!(unneeded(&own).unwrap(), [cache.path().join("machines/0123")]);
+        assert_eq!(unneeded(&Settings { cache: cache.path().join("none"), ..own }).unwrap(), [] as [PathBuf; 0]);
     }
 }

@@ -1,14 +1,15 @@
 //! Parses the definitions of machines, `fixtures/machines/*.toml`. A definition may be based on another and override
 //! parts of it.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+use super::platform::{Platform, names, package_name, read_toml};
 use crate::base::platform::Arch;
+use crate::base::settings::Settings;
 use crate::base::unit::Bytes;
 
 /// The definition of the annex's device, and the name of machines that stand for it.
@@ -18,29 +19,6 @@ pub const DEVICE: &str = "nano";
 const LEAST_MEMORY: Bytes = Bytes(96 * 1_048_576);
 /// With less disk, the packages do not fit.
 const LEAST_DISK: Bytes = Bytes(2 * 1_073_741_824);
-
-/// A distribution that machines can be made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub enum DebianRelease {
-    #[serde(rename = "debian-13")]
-    Debian13,
-}
-
-impl DebianRelease {
-    /// Returns its name as definitions write it.
-    pub fn name(self) -> &'static str {
-        match self {
-            DebianRelease::Debian13 => "debian-13",
-        }
-    }
-
-    /// Returns its folder below `dists/` on a mirror.
-    pub fn suite(self) -> &'static str {
-        match self {
-            DebianRelease::Debian13 => "trixie",
-        }
-    }
-}
 
 /// The memory that firmware and hypervisor keep for themselves, so that the guest's `MemTotal` is that of the real
 /// device. Kernels of the two architectures keep different amounts, hence one number for each.
@@ -68,14 +46,14 @@ pub struct Definition {
     /// The file's name without its extension; the machine's name.
     pub name: String,
     pub path: PathBuf,
-    pub distribution: DebianRelease,
+    pub platform: Platform,
     /// The memory on its data sheet.
     pub memory: Bytes,
     /// How much of that memory its guest does not get.
     pub withheld: Withheld,
     pub cpus: u32,
     pub disk: Bytes,
-    /// The packages to install, besides their dependencies; `{arch}` is the architecture's Debian name.
+    /// The packages to install, besides their dependencies, with those of the platform; `{arch}` is the architecture's Debian name.
     pub packages: Vec<String>,
     /// The script that runs before the packages are unpacked; `setup.sh` beside the definition if it names none.
     pub setup: PathBuf,
@@ -86,7 +64,6 @@ pub struct Definition {
 #[serde(deny_unknown_fields)]
 struct Written {
     like: Option<String>,
-    distribution: Option<DebianRelease>,
     #[serde(default, deserialize_with = "some_size")]
     memory: Option<Bytes>,
     withheld: Option<Withheld>,
@@ -106,27 +83,28 @@ fn some_size<'de, D: Deserializer<'de>>(written: D) -> Result<Option<Bytes>, D::
 }
 
 impl Definition {
-    /// Loads a definition below the project's folder by its name; if there is none, the error lists those that exist.
-    pub fn named(root: &Path, name: &str) -> anyhow::Result<Definition> {
-        let folder = root.join("fixtures/machines");
+    /// Loads a definition below the project's folder by its name, with the platform that is set; if there is none, the
+    /// error lists those that exist.
+    pub fn named(settings: &Settings, name: &str) -> anyhow::Result<Definition> {
+        let folder = settings.root.join("fixtures/machines");
         let path = folder.join(format!("{name}.toml"));
         if !path.is_file() {
             let known = names(&folder).join(", ");
             anyhow::bail!("machine \"{name}\" is not defined in {}: there are {known}", folder.display());
         }
-        Definition::load(&path)
+        Definition::load(&path, Platform::chosen(settings)?)
     }
 
     /// Loads all definitions below the project's folder, sorted by name; fails if there are none.
-    pub fn all(root: &Path) -> anyhow::Result<Vec<Definition>> {
-        let folder = root.join("fixtures/machines");
+    pub fn all(settings: &Settings) -> anyhow::Result<Vec<Definition>> {
+        let folder = settings.root.join("fixtures/machines");
         let names = names(&folder);
         anyhow::ensure!(!names.is_empty(), "no machine is defined in {}", folder.display());
-        names.iter().map(|name| Definition::named(root, name)).collect()
+        names.iter().map(|name| Definition::named(settings, name)).collect()
     }
 
     /// Reads a definition. Errors name the file, the key or the line, and what is allowed.
-    pub fn load(path: &Path) -> anyhow::Result<Definition> {
+    pub fn load(path: &Path, platform: Platform) -> anyhow::Result<Definition> {
         let mut written = Written::read(path)?;
         if let Some(other) = written.like.take() {
             let file = path.with_file_name(format!("{other}.toml"));
@@ -139,7 +117,7 @@ impl Definition {
             written = written.over(base);
         }
         let name = path.file_stem().and_then(|stem| stem.to_str()).context("a file name that is not UTF-8")?;
-        written.check(name, path).with_context(|| path.display().to_string())
+        written.check(name, path, platform).with_context(|| path.display().to_string())
     }
 
     /// Returns the memory that the guest gets, in whole MiB.
@@ -164,11 +142,7 @@ impl Definition {
 
 impl Written {
     fn read(path: &Path) -> anyhow::Result<Written> {
-        let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-        let written: Written = toml::from_str(&text).map_err(|error| {
-            let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
-            anyhow::anyhow!("{}: line {line}: {}", path.display(), error.message())
-        })?;
+        let written: Written = read_toml(path)?;
         // A script lies beside the file that names it, not beside one that is based on that file.
         Ok(Written { setup: written.setup.map(|script| path.with_file_name(script)), ..written })
     }
@@ -176,7 +150,6 @@ impl Written {
     fn over(self, base: Written) -> Written {
         Written {
             like: None,
-            distribution: self.distribution.or(base.distribution),
             memory: self.memory.or(base.memory),
             withheld: self.withheld.or(base.withheld),
             cpus: self.cpus.or(base.cpus),
@@ -186,7 +159,7 @@ impl Written {
         }
     }
 
-    fn check(self, name: &str, path: &Path) -> anyhow::Result<Definition> {
+    fn check(self, name: &str, path: &Path, platform: Platform) -> anyhow::Result<Definition> {
         let memory = self.memory.context("memory is missing: write memory = \"512 MiB\"")?;
         let disk = self.disk.context("disk is missing: write disk = \"4 GiB\"")?;
         let withheld = self.withheld.unwrap_or(Withheld { amd64: Bytes(0), arm64: Bytes(0) });
@@ -203,13 +176,14 @@ impl Written {
         anyhow::ensure!((1..=64).contains(&cpus), "cpus: {cpus} is not possible: write 1 to 64");
         let packages =
             self.packages.context("packages is missing: list at least a kernel, systemd and an ssh server")?;
+        let packages = platform.expand(&packages)?;
         if let Some(odd) = packages.iter().find(|name| !package_name(name)) {
             anyhow::bail!("packages: \"{odd}\" is not a package's name");
         }
         Ok(Definition {
             name: name.to_owned(),
             path: path.to_owned(),
-            distribution: self.distribution.context("distribution is missing: write distribution = \"debian-13\"")?,
+            platform,
             memory,
             withheld,
             cpus,
@@ -220,45 +194,34 @@ impl Written {
     }
 }
 
-fn package_name(name: &str) -> bool {
-    let plain = name.replace("{arch}", "");
-    !name.is_empty() && plain.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c))
-}
-
-fn names(folder: &Path) -> Vec<String> {
-    let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let definitions = files.filter(|path| path.extension().is_some_and(|ending| ending == "toml"));
-    let mut names: Vec<String> =
-        definitions.filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned())).collect();
-    names.sort();
-    names
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
-    const WHOLE: &str = "distribution = \"debian-13\"\nmemory = \"512 MiB\"\ncpus = 2\ndisk = \"4 GiB\"\n\
-                         packages = [\"linux-image-cloud-{arch}\", \"crun\", \"crun\"]\n";
+    const WHOLE: &str = "memory = \"512 MiB\"\ncpus = 2\ndisk = \"4 GiB\"\n\
+                         packages = [\"{kernel}\", \"crun\", \"crun\"]\n";
 
     fn load(text: &str) -> Result<Definition, String> {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("whole.toml"), WHOLE).unwrap();
         fs::write(folder.path().join("new.toml"), text).unwrap();
-        Definition::load(&folder.path().join("new.toml"))
+        let platform = Platform::chosen(&Settings::read().unwrap()).unwrap();
+        Definition::load(&folder.path().join("new.toml"), platform)
             .map_err(|error| format!("{error:#}").replace(&folder.path().display().to_string(), ""))
     }
 
     #[test]
     fn the_machines_of_the_annex_are_in_order_and_share_their_software() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let [nano, mega, tiny] = ["nano", "mega", "tiny"].map(|name| Definition::named(root, name).unwrap());
+        let settings = Settings::read().unwrap();
+        let [nano, mega, tiny] = ["nano", "mega", "tiny"].map(|name| Definition::named(&settings, name).unwrap());
         assert_eq!(nano.memory, Bytes(512 * 1_048_576));
         assert_eq!((nano.guest_memory(Arch::Amd64), mega.guest_memory(Arch::Amd64)), (459, 1024));
         assert_eq!(tiny.guest_memory(Arch::Arm64), 216);
         assert_eq!(nano.packages, mega.packages);
         assert_eq!(nano.packages, tiny.packages);
-        let error = Definition::named(root, "giga").unwrap_err().to_string();
+        let error = Definition::named(&settings, "giga").unwrap_err().to_string();
         assert!(error.ends_with("there are mega, nano, tiny"), "{error}");
     }
 
@@ -272,9 +235,10 @@ mod tests {
 
     #[test]
     fn a_script_is_beside_the_file_that_names_it() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let nano = Definition::named(root, "nano").unwrap();
-        let cloud = Definition::load(&root.join("fixtures/cloud/machine.toml")).unwrap();
+        let settings = Settings::read().unwrap();
+        let nano = Definition::named(&settings, "nano").unwrap();
+        let file = settings.root.join("fixtures/cloud/machine.toml");
+        let cloud = Definition::load(&file, Platform::chosen(&settings).unwrap()).unwrap();
         for arch in Arch::ALL {
             assert_eq!(cloud.guest_memory(arch), nano.guest_memory(arch));
         }
@@ -289,7 +253,10 @@ mod tests {
     fn errors_name_the_file_the_key_and_the_remedy() {
         for (change, start) in [
             ("cpu = 2", "/new.toml: line 2: unknown field `cpu`, expected one of"),
-            ("distribution = \"debian-12\"", "/new.toml: line 2: unknown variant `debian-12`, expected `debian-13`"),
+            (
+                "packages = [\"{podmann}\"]",
+                "/new.toml: packages: platform debian-13 has no list \"podmann\", only kernel, podman",
+            ),
             ("memory = \"512\"", "/new.toml: line 2: \"512\" is not a size: write it as 100 kB, 64 MiB or 4 GiB"),
             ("memory = \"64 MiB\"", "/new.toml: memory: 64 MiB less 0 bytes withheld on amd64 is below 96 MiB"),
             ("disk = \"1 GiB\"", "/new.toml: disk: 1 GiB is below 2 GiB"),

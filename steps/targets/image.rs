@@ -21,11 +21,9 @@ use crate::exec::command::{Command, Status, quote, tail};
 use crate::exec::shell::Shell;
 
 /// Version of the recipe below: raised when it changes in a way that changes images.
-const RECIPE: &str = "1";
+const RECIPE: &str = "2";
 /// The disk space that a build needs: for the unpacked system, the disk made from it, and the packages in between.
 pub const DISK_NEEDED: Bytes = Bytes(3_000_000_000);
-/// The keys that packages are verified with while a disk is made.
-pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Time limit of a build: through qemu-user on a busy host.
 const LIMIT: Duration = Duration::from_secs(45 * 60);
 /// How often a build reports its progress.
@@ -63,7 +61,7 @@ impl DiskImage {
     pub fn key(definition: &Definition, arch: Arch) -> anyhow::Result<String> {
         let mut key = cache::Key::default();
         key.add("recipe", RECIPE.as_bytes());
-        key.add("distribution", definition.distribution.name().as_bytes());
+        key.add("platform", definition.platform.inputs().as_bytes());
         key.add("architecture", arch.debian().as_bytes());
         key.add("disk", definition.disk.0.to_string().as_bytes());
         key.add("packages", definition.packages(arch).join("\n").as_bytes());
@@ -119,9 +117,10 @@ struct ImageBuild<'a> {
 impl ImageBuild<'_> {
     async fn run(&self, folder: &Path) -> anyhow::Result<DiskImage> {
         let (started, arch, progress) = (Instant::now(), self.arch, &self.context.progress);
+        let platform = &self.definition.platform;
         let shell = Shell::local(self.context.observer.clone());
         let namespace = self.check(&shell).await?;
-        let mirror = reach_mirror(&shell, &self.context.settings, self.definition.distribution, self.machines).await?;
+        let mirror = reach_mirror(&shell, &self.context.settings, platform, arch, self.machines).await?;
 
         let work = self.machines.join(format!("{}.{}.part", self.key, self.context.run));
         let resource = Resource::Path { path: work.clone() };
@@ -129,7 +128,7 @@ impl ImageBuild<'_> {
         let _ = fs::remove_dir_all(&work);
         fs::create_dir(&work).with_context(|| format!("{} cannot be made", work.display()))?;
         fs::set_permissions(&work, fs::Permissions::from_mode(0o755))?;
-        progress.note(format!("image {} ({arch}): made once from {mirror}", self.definition.distribution.name()));
+        progress.note(format!("image {} ({arch}): made once from {mirror}", platform.name));
 
         self.install(&shell, &namespace, &mirror, &work).await?;
         let root = work.join("root");
@@ -158,7 +157,7 @@ impl ImageBuild<'_> {
         shell.read(&remove).await.context("the unpacked system cannot be removed")?;
         let manifest = Manifest {
             key: self.key.to_owned(),
-            distribution: self.definition.distribution.name().to_owned(),
+            distribution: platform.name.clone(),
             architecture: arch.debian().to_owned(),
             built: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             seconds: started.elapsed().as_secs_f64().round(),
@@ -175,7 +174,7 @@ impl ImageBuild<'_> {
 
     /// Checks in advance everything that would otherwise only fail minutes later.
     async fn check(&self, shell: &Shell) -> anyhow::Result<Vec<String>> {
-        let namespace = check_host(self.arch, &self.context.settings.cache)?;
+        let namespace = check_host(self.definition, self.arch, &self.context.settings.cache)?;
         if Arch::host() != Some(self.arch) {
             let probe = Command::new(self.program("arch-test")?).arg(self.arch.debian());
             anyhow::ensure!(
@@ -193,8 +192,6 @@ impl ImageBuild<'_> {
     }
 
     async fn install(&self, shell: &Shell, namespace: &[String], mirror: &str, work: &Path) -> anyhow::Result<()> {
-        let [setup, customize] =
-            hooks(self.definition).map(|script| format!("sh {} \"$1\"", quote(&script.display().to_string())));
         // A private mount namespace: the build's mounts of the host's devices end with it, even if it is killed.
         let apart = as_root(namespace, &[&self.program("unshare")?, "--mount", "--propagation", "private", "--"]);
         // Where that is not allowed, nothing can be mounted either, and mmdebstrap works without mounts.
@@ -202,21 +199,9 @@ impl ImageBuild<'_> {
             true => apart,
             false => as_root(namespace, &[]),
         };
-        let build = vec![
-            // Its temporary files are removed with the folder, even if it is killed.
-            "env".to_owned(),
-            format!("TMPDIR={}", work.display()),
-            self.program("mmdebstrap")?,
-            "--mode=root".to_owned(),
-            format!("--architectures={}", self.arch),
-            "--variant=minbase".to_owned(),
-            format!("--include={}", self.definition.packages(self.arch).join(",")),
-            format!("--setup-hook={setup}"),
-            format!("--customize-hook={customize}"),
-            self.definition.distribution.suite().to_owned(),
-            work.join("root").display().to_string(),
-            mirror.to_owned(),
-        ];
+        // Its temporary files are removed with the folder, even if it is killed.
+        let mut build = vec!["env".to_owned(), format!("TMPDIR={}", work.display()), self.program("mmdebstrap")?];
+        build.extend(arguments(self.definition, self.arch, mirror, &work.join("root")));
         let (started, log) = (Instant::now(), work.join("build.log"));
         let argv = [apart.argv, build].concat();
         let child = Child::start(&argv, &log, &self.context.cleanup)?;
@@ -241,6 +226,28 @@ impl ImageBuild<'_> {
     }
 }
 
+/// Returns the arguments of mmdebstrap.
+fn arguments(definition: &Definition, arch: Arch, mirror: &str, root: &Path) -> Vec<String> {
+    let platform = &definition.platform;
+    let [setup, customize] =
+        hooks(definition).map(|script| format!("sh {} \"$1\"", quote(&script.display().to_string())));
+    let mut arguments = vec![
+        "--mode=root".to_owned(),
+        format!("--architectures={arch}"),
+        "--variant=minbase".to_owned(),
+        format!("--components={}", platform.components.join(",")),
+        format!("--keyring={}", platform.keyring.file.display()),
+        format!("--include={}", definition.packages(arch).join(",")),
+        format!("--setup-hook={setup}"),
+        format!("--customize-hook={customize}"),
+    ];
+    if platform.accept_expired {
+        arguments.push("--aptopt=Acquire::Check-Valid-Until \"false\"".to_owned());
+    }
+    arguments.extend([platform.suite.clone(), root.display().to_string(), mirror.to_owned()]);
+    arguments
+}
+
 /// Returns a command that may give files to any user of the image: run as root, or in the namespace that [`namespace`]
 /// returns.
 fn as_root(namespace: &[String], argv: &[&str]) -> Command {
@@ -250,13 +257,13 @@ fn as_root(namespace: &[String], argv: &[&str]) -> Command {
 }
 
 /// Checks that the programs that make an image are there and may run, and that there is enough disk space.
-pub fn check_host(arch: Arch, cache: &Path) -> anyhow::Result<Vec<String>> {
+pub fn check_host(definition: &Definition, arch: Arch, cache: &Path) -> anyhow::Result<Vec<String>> {
     let (remedy, machines) = (remedy(arch), folder(cache));
     for program in ["mmdebstrap", "mke2fs", "dpkg-query", "unshare"] {
         programs::need(program, &remedy)?;
     }
     let namespace = namespace(&remedy)?;
-    anyhow::ensure!(Path::new(KEYRING).exists(), "debian-archive-keyring is not installed: {remedy} does that");
+    definition.platform.check_keyring()?;
     fs::create_dir_all(&machines).with_context(|| format!("{} cannot be made", machines.display()))?;
     let free = free_space(&machines)?;
     anyhow::ensure!(
@@ -309,14 +316,15 @@ fn stage(log: &str) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::base::settings::Settings;
 
     pub(in crate::targets) const MANIFEST: &str = r#"{"key": "k", "distribution": "debian-13", "architecture": "amd64",
         "built": "2026-01-01T00:00:00Z", "seconds": 33, "mirror": "http://m", "packages": {"crun": "1.21-1"}}"#;
     const LOG: &str = include_str!("../../fixtures/facts/mmdebstrap.txt");
 
     fn machines() -> [Definition; 3] {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        ["nano", "mega", "tiny"].map(|name| Definition::named(root, name).unwrap())
+        let settings = Settings::read().unwrap();
+        ["nano", "mega", "tiny"].map(|name| Definition::named(&settings, name).unwrap())
     }
 
     #[test]
@@ -330,6 +338,21 @@ pub(super) mod tests {
         assert_ne!(nano, DiskImage::key(&more, Arch::Amd64).unwrap());
         let shuffled = Definition { packages: machine.packages.iter().rev().cloned().collect(), ..machine };
         assert_eq!(nano, DiskImage::key(&shuffled, Arch::Amd64).unwrap());
+    }
+
+    #[test]
+    fn a_platform_gives_mmdebstrap_its_packages_its_archive_and_its_keys() {
+        let settings = Settings::read().unwrap();
+        let lines = |name: &str, arch: Arch| {
+            let settings = settings.on_platform(Some(name.to_owned()));
+            let machine = Definition::named(&settings, "nano").unwrap();
+            let mirror = machine.platform.archive(arch).unwrap_or("http://own/debian");
+            let root = settings.root.display().to_string();
+            arguments(&machine, arch, mirror, Path::new("/work/root")).join("\n").replace(&root, "PROJECT")
+        };
+        let all = [("debian-14", Arch::Amd64), ("ubuntu-24.04", Arch::Amd64), ("ubuntu-24.04", Arch::Arm64)];
+        let shown = all.map(|(name, arch)| format!("== {name} {arch}\n{}", lines(name, arch))).join("\n\n");
+        insta::assert_snapshot!("mmdebstrap", shown);
     }
 
     #[test]

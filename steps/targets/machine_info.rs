@@ -53,6 +53,9 @@ impl fmt::Display for Accelerator {
 pub struct MachineInfo {
     /// The distribution's name as it reports it: `Debian GNU/Linux 13 (trixie)`.
     pub distribution: String,
+    /// What it runs, in a word: `debian-13`. A machine of ours has the name of its platform.
+    #[serde(default)]
+    pub platform: Option<String>,
     /// The kernel's id of this boot: it distinguishes machines, and boots of one machine.
     pub boot: String,
     pub kernel: String,
@@ -96,6 +99,7 @@ impl MachineInfo {
         let memory = wanted("memory")?;
         Ok(MachineInfo {
             distribution: wanted("distribution")?.to_owned(),
+            platform: section(text, "platform").and_then(platform),
             boot: wanted("boot")?.to_owned(),
             kernel: wanted("kernel")?.to_owned(),
             architecture: Arch::from_uname(machine).with_context(|| format!("its architecture is {machine}"))?,
@@ -121,6 +125,19 @@ pub fn section<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let parts = text.split("== ").filter_map(|part| part.split_once('\n'));
     let (_, text) = parts.into_iter().find(|(title, _)| *title == name)?;
     Some(text.trim()).filter(|text| !text.is_empty())
+}
+
+/// Parses the id, the version and the code name of a distribution, one per line.
+fn platform(text: &str) -> Option<String> {
+    let mut lines = text.lines();
+    let [id, version, codename] = std::array::from_fn(|_| lines.next().unwrap_or_default());
+    match (version, codename) {
+        _ if id.is_empty() => None,
+        ("", "forky") => Some(format!("{id}-14")),
+        ("", "") => Some(id.to_owned()),
+        ("", codename) => Some(format!("{id}-{codename}")),
+        (version, _) => Some(format!("{id}-{version}")),
+    }
 }
 
 fn last_word(line: &str) -> Option<String> {
@@ -159,6 +176,7 @@ mod tests {
     fn a_debian_13_machine_is_read_in_full() {
         let facts = recorded();
         assert_eq!(facts.distribution, "Debian GNU/Linux 13 (trixie)");
+        assert_eq!(facts.platform.as_deref(), Some("debian-13"));
         assert_eq!(facts.boot, "8e4aa539-97c8-4038-94ad-91ba0db31f76");
         assert_eq!(facts.architecture, Arch::Amd64);
         assert_eq!(facts.cpus, 2);
@@ -179,6 +197,20 @@ mod tests {
         let applies = |one: &&Deviation| declared.applying(one.claim, |name| known.get(name).cloned()).contains(one);
         assert_eq!(declared.iter().filter(applies).count(), declared.iter().count());
         assert_eq!(known["wasm"], "wasmedge");
+    }
+
+    #[test]
+    fn a_platform_is_named_by_its_version_or_else_by_its_code_name() {
+        for (text, name) in [
+            ("debian\n13\ntrixie", Some("debian-13")),
+            ("ubuntu\n24.04\nnoble", Some("ubuntu-24.04")),
+            ("debian\n\nforky", Some("debian-14")),
+            ("debian\n\nsid", Some("debian-sid")),
+            ("arch", Some("arch")),
+            ("", None),
+        ] {
+            assert_eq!(platform(text).as_deref(), name);
+        }
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub struct Nspawn {
 pub(super) fn check_host(definition: &Definition, settings: &Settings, progress: &Progress) -> anyhow::Result<()> {
     let arch = TargetSpec::Nspawn.on_this_host()?;
     if DiskImage::kept(definition, arch, &settings.cache)?.is_none() {
-        image::check_host(arch, &settings.cache)?;
+        image::check_host(definition, arch, &settings.cache)?;
     }
     let mut offered = HostOffers::nspawn();
     if offered == Err(Lack::NeedsRoot) {
@@ -176,7 +176,8 @@ impl Nspawn {
         let boot = shell.read(&settle).await?.trim().to_owned();
         let gather = async || {
             let facts = MachineInfo::gather(&shell, self.accelerator).await?;
-            Ok::<_, anyhow::Error>(MachineInfo { image: Some(self.image.manifest.key.clone()), ..facts })
+            let (image, platform) = (self.image.manifest.key.clone(), self.definition.platform.name.clone());
+            Ok::<_, anyhow::Error>(MachineInfo { image: Some(image), platform: Some(platform), ..facts })
         };
         let facts = self.facts.get_or_try_init(gather).await?.clone();
         Ok((shell, MachineInfo { boot, ..facts }))

@@ -151,6 +151,7 @@ impl Preflight {
             (Requirement::Device, true),
             (Requirement::OwnMachine, true),
             (Requirement::Units, self.has_units()),
+            (Requirement::Wasm, self.crun_has_wasm()),
             (Requirement::Root, root),
         ];
         met.into_iter().filter(|(_, met)| *met).map(|(need, _)| need).collect()

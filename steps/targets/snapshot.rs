@@ -379,13 +379,12 @@ mod tests {
     }
 
     fn machines(change: impl FnOnce(&mut Vm)) -> String {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let manifest = serde_json::from_str(MANIFEST).unwrap();
         let [disk, kernel, initrd] = ["disk.img", "vmlinuz", "initrd"].map(|name| Path::new("/i").join(name));
         let image = DiskImage { disk, kernel, initrd, manifest };
         let qemu = Qemu { program: "qemu".into(), version: "10.0.2".into(), build: "QEMU 10.0.2 (Debian 1)".into() };
         let mut vm = Vm {
-            definition: Definition::named(root, "nano").unwrap(),
+            definition: Definition::named(&crate::Settings::read().unwrap(), "nano").unwrap(),
             arch: Arch::Amd64,
             qemu,
             image,

@@ -166,7 +166,8 @@ impl Vm {
     /// Returns a machine that has come up, and adds what the host knows to what it reports about itself.
     pub(super) fn up(&self, shell: Shell, facts: MachineInfo, started: Instant, emulated: Emulated) -> Machine {
         let (qemu, image) = (Some(self.qemu.version.clone()), Some(self.image.manifest.key.clone()));
-        let (name, facts) = (emulated.work.name.clone(), MachineInfo { qemu, image, ..facts });
+        let platform = Some(self.definition.platform.name.clone());
+        let (name, facts) = (emulated.work.name.clone(), MachineInfo { qemu, image, platform, ..facts });
         let machine = Machine::new(&self.context, name, shell, facts, started, emulated);
         tracing::info!("{}: up after {:.1} s", machine.name, machine.boot.as_secs_f64());
         machine

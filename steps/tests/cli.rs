@@ -43,9 +43,10 @@ impl Project {
         let mut command = Command::new(program);
         command.args(arguments).current_dir(self.0.path()).timeout(LIMIT);
         command.env("ASSAY_ROOT", self.0.path()).env("ASSAY_CACHE", self.path("cache"));
-        let ours = ["ASSAY_TARGET", "ASSAY_MIRROR", "ASSAY_REGISTRY_IMAGE", "ASSAY_EC2_SSH", "ASSAY_ECR_REGISTRY"];
+        let ours = ["ASSAY_TARGET", "ASSAY_PLATFORM", "ASSAY_MIRROR", "ASSAY_REGISTRY_IMAGE"];
+        let ours = ours.into_iter().chain(["ASSAY_EC2_SSH", "ASSAY_ECR_REGISTRY"]);
         let of_aws = ["AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_EC2"];
-        for name in ours.into_iter().chain(of_aws) {
+        for name in ours.chain(of_aws) {
             command.env_remove(name);
         }
         command

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::base::platform::MachineKind;
 use crate::base::unit::Unit;
 use crate::claims::deviation::Deviation;
-use crate::claims::plan::{Decision, ScenarioRef};
+use crate::claims::plan::{Decision, NotJudgedReason, ScenarioRef};
+use crate::claims::register::Requirement;
 use crate::measurement::{Sample, Value};
 use crate::verdict::declared::{self, Failure};
 use crate::verdict::{Judged, Outcome, Phase, Reason, Verdict, combine_checks};
@@ -222,10 +223,15 @@ impl ScenarioResult {
                 (Outcome::inconclusive(Reason::NotRun { scenarios, controls }), None)
             }
         };
+        // Whatever went wrong with a workload that cannot run says nothing more.
+        let without_wasm = NotJudgedReason::Needs { what: Requirement::Wasm };
         let (verdict, reason) = match &decision {
             Decision::Skip(why) => (Verdict::NotRun, Reason::NotJudged(why.clone())),
             Decision::MeasureOnly(why)
-                if !attempts.is_empty() && (verdict != Verdict::Inconclusive || reason.is_expected_of_records()) =>
+                if !attempts.is_empty()
+                    && (verdict != Verdict::Inconclusive
+                        || reason.is_expected_of_records()
+                        || *why == without_wasm) =>
             {
                 (Verdict::NotRun, Reason::NotJudged(why.clone()))
             }

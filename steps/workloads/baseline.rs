@@ -14,13 +14,13 @@ use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::exec::cleanup::Resource;
 use crate::exec::command::Command;
-use crate::targets::{DebianRelease, mirror_address};
+use crate::targets::mirror_address;
 use crate::workloads::{BuildDir, ContainerImage};
 
 const MAKE: &str = include_str!("../../fixtures/conventional/image.sh");
 const HELLO: &str = include_str!("../../fixtures/conventional/hello.py");
 
-const DISTRIBUTION: DebianRelease = DebianRelease::Debian13;
+const SUITE: &str = "trixie";
 
 /// Long enough for qemu-user on a busy host.
 const LIMIT: Duration = Duration::from_secs(45 * 60);
@@ -74,7 +74,7 @@ pub fn look_for(reference: &str) -> anyhow::Result<()> {
 }
 
 pub fn kept(cache: &Path, arch: Arch, program: Program) -> PathBuf {
-    folder(cache).join(format!("{}.tar", program.key(DISTRIBUTION.suite(), arch)))
+    folder(cache).join(format!("{}.tar", program.key(SUITE, arch)))
 }
 
 fn folder(cache: &Path) -> PathBuf {
@@ -117,7 +117,7 @@ async fn make(build_dir: &BuildDir, program: Program, arch: Arch, mirror: &str, 
     let part = kept.with_extension(format!("{}.part", build_dir.run));
     build_dir.cleanup.register(Resource::Path { path: part.clone() })?;
     let (part_text, given, folder) = (part.to_string_lossy(), given.to_string_lossy(), folder.to_string_lossy());
-    let parameters = [&*part_text, package, DISTRIBUTION.suite(), arch.debian(), mirror, &*folder, &*given];
+    let parameters = [&*part_text, package, SUITE, arch.debian(), mirror, &*folder, &*given];
     let parameters = [&parameters, command].concat();
     build_dir.shell.read(&Command::script(MAKE, &parameters).time_limit(LIMIT)).await?;
     fs::rename(&part, kept).with_context(|| format!("cannot rename {} to {}", part.display(), kept.display()))

@@ -20,6 +20,10 @@ pub struct Doctor {
     /// [default: local; env: ASSAY_TARGET]
     #[arg(long)]
     target: Option<String>,
+    /// What the machines run: debian-13, debian-14, debian-sid, ubuntu-24.04, or a file of your own
+    /// [default: debian-13; env: ASSAY_PLATFORM]
+    #[arg(long, value_name = "NAME|FILE")]
+    platform: Option<String>,
     /// With ssh://…: the fingerprint of its host key, as SHA256:…, if no known_hosts file has the key
     #[arg(long, value_name = "FINGERPRINT")]
     host_key: Option<String>,
@@ -32,12 +36,13 @@ pub struct Doctor {
 
 pub fn doctor(arguments: &Doctor, settings: &Settings) -> Result<(), Exit> {
     arguments.verbosity.apply();
+    let settings = &settings.on_platform(arguments.platform.clone());
     let target = TargetSpec::choose(arguments.target.as_deref(), settings).map_err(usage)?;
     let arch = match Arch::host() {
         Some(host) if !matches!(target, TargetSpec::Vm(_)) => host,
         _ => target.on_this_host().map_err(usage)?,
     };
-    let definitions = Definition::all(&settings.root).map_err(usage)?;
+    let definitions = Definition::all(settings).map_err(usage)?;
     let progress = Progress::to_stderr();
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
     let examined = doctor::examine(&target, arguments.host_key.clone(), arch, &definitions, settings, &progress);

@@ -72,7 +72,7 @@ pub fn gc(arguments: &Gc, settings: &Settings) -> Result<(), Exit> {
     }
     let journals = settings.journals();
     let unneeded = match arguments.images {
-        true => targets::unneeded(&settings.root, &settings.cache).map_err(usage)?,
+        true => targets::unneeded(settings).map_err(usage)?,
         false => Vec::new(),
     };
     if arguments.dry_run {

@@ -10,7 +10,7 @@ use assay::base::platform::{Arch, TargetSpec};
 use assay::base::progress::Progress;
 use assay::base::settings::Settings;
 use assay::run::{Interrupted, with_temporary_context};
-use assay::targets::{Context, Definition, DiskImage};
+use assay::targets::{Context, Definition, DiskImage, Platform};
 
 /// Makes the image of the target's machines, or of one definition only, whose parts are then printed as JSON.
 pub fn setup(target: Option<&str>, file: Option<&Path>, settings: &Settings) -> Result<(), Exit> {
@@ -24,8 +24,8 @@ pub fn setup(target: Option<&str>, file: Option<&Path>, settings: &Settings) -> 
                 file.display()
             )));
         }
-        Some(file) => vec![Definition::load(file).map_err(usage)?],
-        None => Definition::all(&settings.root).map_err(usage)?,
+        Some(file) => vec![Definition::load(file, Platform::chosen(settings).map_err(usage)?).map_err(usage)?],
+        None => Definition::all(settings).map_err(usage)?,
     };
     // Machines with the same software share one image.
     let mut by_image = BTreeMap::new();

@@ -82,6 +82,7 @@ pub fn lacks(need: Requirement, kind: MachineKind, facts: &BTreeMap<String, Stri
         Requirement::MemoryLimit => Some(!has("controllers", "memory")),
         Requirement::CpuLimit => Some(!has("controllers", "cpu")),
         Requirement::Arm64 => Some(!has("architecture", "arm64")),
+        Requirement::Wasm => Some(facts.get("wasm").is_none_or(|engines| engines == "none")),
         _ => Some(false),
     }
 }
@@ -111,7 +112,7 @@ impl Capabilities {
         seen: Option<&[Requirement]>,
     ) -> Capabilities {
         use Requirement::{Arm64, Aws, ColdCache, CpuLimit, Device, MemoryLimit, NativeCpu};
-        use Requirement::{OwnKernel, OwnMachine, OwnMemory, Root, Units};
+        use Requirement::{OwnKernel, OwnMachine, OwnMemory, Root, Units, Wasm};
         let Some(kind) = target.kind() else {
             let one = |target: TargetSpec| Capabilities::by(&target, fake_aws, host, None).offers;
             let nspawn = if host.has(Feature::Nspawn) { one(TargetSpec::Nspawn) } else { Vec::new() };
@@ -135,7 +136,7 @@ impl Capabilities {
             _ => true,
         };
         let machine = [Arm64, NativeCpu, OwnMemory, OwnKernel, ColdCache, MemoryLimit, CpuLimit, Aws];
-        let all = machine.into_iter().chain([Device, OwnMachine, Units, Root]);
+        let all = machine.into_iter().chain([Device, OwnMachine, Units, Wasm, Root]);
         let met = all.filter(|need| offered(need) && seen.is_none_or(|seen| seen.contains(need)));
         let fake_aws = kind == MachineKind::Ec2 && fake_aws.any();
         Capabilities { offers: vec![Offer::of(kind, met)], fake_aws }
@@ -307,6 +308,9 @@ mod tests {
             (Requirement::MemoryLimit, MachineKind::Vm, &emulated, Some(false)),
             (Requirement::CpuLimit, MachineKind::Nspawn, &native, Some(false)),
             (Requirement::Units, MachineKind::Vm, &emulated, Some(false)),
+            (Requirement::Wasm, MachineKind::Vm, &facts(&[("wasm", "wasmedge")]), Some(false)),
+            (Requirement::Wasm, MachineKind::Vm, &facts(&[("wasm", "none")]), Some(true)),
+            (Requirement::Wasm, MachineKind::Nspawn, &emulated, Some(true)),
         ] {
             assert_eq!(lacks(need, kind, facts), expected, "{need:?} {kind}");
         }

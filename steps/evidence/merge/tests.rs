@@ -50,6 +50,21 @@ fn of(verdicts: &mut Verdicts, verdict: Verdict) -> &mut ClaimResult {
 }
 
 #[test]
+fn a_target_has_a_column_for_each_platform() {
+    let on = |run: &str, platform: &str| {
+        let mut bundle = recorded(run, "local");
+        bundle.run["platform"] = json!(platform);
+        Part::of(bundle).unwrap()
+    };
+    let merged = merged(vec![on("a", "debian-13"), on("b", "debian-14"), whole("c", "local")]);
+    let columns: Vec<&str> = merged.columns.iter().map(|column| column.target.as_str()).collect();
+    assert_eq!(columns, ["local debian-13", "local debian-14", "local"]);
+    let names: Vec<&str> = merged.parts.iter().map(|part| part.name.as_str()).collect();
+    assert_eq!(names, ["local-debian-13", "local-debian-14", "local"]);
+    assert!(refused(vec![on("a", "debian-14"), on("b", "debian-14")]).contains("local debian-14"));
+}
+
+#[test]
 fn the_shards_of_a_target_say_together_what_the_whole_run_said() {
     let merged = merged(vec![shard(2, 3), shard(1, 3), shard(3, 3)]);
     let [column] = &merged.columns[..] else { panic!("one target, and {} columns", merged.columns.len()) };

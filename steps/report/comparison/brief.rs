@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use crate::base::platform::place_name;
 use crate::evidence::bundle::{SandboxedDir, document, one_run};
 use crate::evidence::{ClaimResult, Verdicts};
 use crate::measurement::Value;
@@ -43,9 +44,9 @@ fn brief(path: &Path) -> anyhow::Result<ComparedRun> {
     let cannot = || format!("{} cannot be compared with others", path.display());
     let folder = SandboxedDir::open(path).with_context(cannot)?;
     one_run(&folder).with_context(cannot)?;
-    let read = document(&folder, "run.json").and_then(|run| Ok((run, document(&folder, "verdicts.json")?)));
+    let read = document(&folder, "run.json").and_then(|run: RunFile| Ok((run, document(&folder, "verdicts.json")?)));
     let (run, verdicts) = read.map_err(|error| anyhow::anyhow!("{error:#}: leave it out")).with_context(cannot)?;
-    assemble(run, verdicts).with_context(cannot)
+    assemble(run.placed(), verdicts).with_context(cannot)
 }
 
 #[derive(Deserialize)]
@@ -53,8 +54,16 @@ struct RunFile {
     run: String,
     started: Timestamp,
     target: String,
+    platform: Option<String>,
     git: Option<Git>,
     machine: Option<Machine>,
+}
+
+impl RunFile {
+    /// Returns the same with the chosen platform in its target.
+    fn placed(self) -> RunFile {
+        RunFile { target: place_name(&self.target, self.platform.as_deref()), ..self }
+    }
 }
 
 #[derive(Deserialize)]

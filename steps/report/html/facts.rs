@@ -15,7 +15,7 @@ use crate::base::work_summary::WorkSummary;
 /// How much of a fact is shown, in characters.
 const FACT: usize = 400;
 
-const RUN: [&str; 7] = ["run", "target", "started", "ended", "command_line", "assay", "rustc"];
+const RUN: [&str; 8] = ["run", "target", "platform", "started", "ended", "command_line", "assay", "rustc"];
 
 /// The keys that get a group of their own, and the groups' names.
 const GROUPS: [(&str, &str); 5] = [

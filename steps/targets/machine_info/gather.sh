@@ -1,6 +1,9 @@
 # Prints all that is read of a machine in sections, in one go: on an emulated CPU each command costs a second.
 say() { printf '== %s\n' "$1"; shift; "$@" 2>/dev/null || :; }
 say distribution sed -n 's/^PRETTY_NAME="\{0,1\}\([^"]*\)"\{0,1\}$/\1/p' /etc/os-release
+# Testing and unstable have no version, only the name of the next one.
+platform() { . /etc/os-release && printf '%s\n' "$ID" "${VERSION_ID:-}" "${VERSION_CODENAME:-}"; }
+say platform platform
 say boot cat /proc/sys/kernel/random/boot_id
 say kernel uname -r
 say machine uname -m

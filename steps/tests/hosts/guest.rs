@@ -83,7 +83,7 @@ fn context() -> &'static Context {
 }
 
 fn definition(name: &str) -> Definition {
-    Definition::named(&context().settings.root, name).unwrap()
+    Definition::named(&context().settings, name).unwrap()
 }
 
 async fn vms(name: &str) -> Vm {
