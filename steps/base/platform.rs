@@ -102,7 +102,7 @@ pub enum TargetSpec {
     /// This host, through its own Podman.
     Podman,
     /// A remote machine.
-    Ssh { user: String, host: String, port: Option<u16> },
+    Ssh { user: Option<String>, host: String, port: Option<u16> },
     /// An EC2 instance of the annex's own type.
     Ec2,
 }
@@ -207,7 +207,7 @@ impl FromStr for TargetSpec {
         };
         target.with_context(|| {
             format!(
-                "\"{text}\" is not a target: write local, nspawn, vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port] or ec2"
+                "\"{text}\" is not a target: write local, nspawn, vm, vm:amd64, vm:arm64, podman, ssh://[user@]host[:port] or ec2"
             )
         })
     }
@@ -218,9 +218,9 @@ pub fn place_name(target: &str, platform: Option<&str>) -> String {
     platform.map_or_else(|| target.to_owned(), |platform| format!("{target} {platform}"))
 }
 
-/// Parses `user@host`, `user@host:2222` or `user@[::1]:22`.
+/// Parses `user@host`, `user@host:2222`, `user@[::1]:22` or, where the configuration of OpenSSH names the user, `host`.
 fn login(address: &str) -> Option<TargetSpec> {
-    let (user, place) = address.split_once('@')?;
+    let (user, place) = address.split_once('@').map_or((None, address), |(user, place)| (Some(user), place));
     let (host, rest) = match place.strip_prefix('[') {
         Some(bracketed) => bracketed.split_once(']')?,
         None => place.split_at(place.find(':').unwrap_or(place.len())),
@@ -231,7 +231,11 @@ fn login(address: &str) -> Option<TargetSpec> {
         None => return None,
     };
     let plain = |word: &str| !word.is_empty() && !word.contains(|c: char| c.is_whitespace() || "/@".contains(c));
-    (plain(user) && plain(host)).then(|| TargetSpec::Ssh { user: user.to_owned(), host: host.to_owned(), port })
+    (user.is_none_or(plain) && plain(host)).then(|| TargetSpec::Ssh {
+        user: user.map(str::to_owned),
+        host: host.to_owned(),
+        port,
+    })
 }
 
 impl fmt::Display for TargetSpec {
@@ -244,7 +248,9 @@ impl fmt::Display for TargetSpec {
             TargetSpec::Ec2 => out.write_str("ec2"),
             TargetSpec::Ssh { user, host, port } => {
                 let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-                write!(out, "ssh://{user}@{host}")?;
+                out.write_str("ssh://")?;
+                user.iter().try_for_each(|user| write!(out, "{user}@"))?;
+                out.write_str(&host)?;
                 port.iter().try_for_each(|port| write!(out, ":{port}"))
             }
         }
@@ -257,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_target_reads_back_as_it_is_shown() {
-        let ssh = ["ssh://admin@10.0.0.7", "ssh://a@b:2222", "ssh://a@[::1]:23"];
+        let ssh = ["ssh://admin@10.0.0.7", "ssh://a@b:2222", "ssh://a@[::1]:23", "ssh://alias", "ssh://[::1]:23"];
         for text in ["local", "nspawn", "vm:amd64", "vm:arm64", "podman", "ec2"].into_iter().chain(ssh) {
             assert_eq!(text.parse::<TargetSpec>().unwrap().to_string(), text);
         }
@@ -266,11 +272,11 @@ mod tests {
 
     #[test]
     fn a_wrong_target_is_refused_with_the_valid_ones() {
-        let ssh = ["ssh://host", "ssh://a@", "ssh://a@b:0", "ssh://a@b:x", "ssh://a@b/c"];
+        let ssh = ["ssh://", "ssh://@b", "ssh://a@", "ssh://a@b:0", "ssh://a@b:x", "ssh://a@b/c"];
         for text in ["", "nspawn:amd64", "vm:riscv64", "docker"].into_iter().chain(ssh) {
             let error = text.parse::<TargetSpec>().unwrap_err().to_string();
             assert!(
-                error.ends_with("write local, nspawn, vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port] or ec2"),
+                error.ends_with("write local, nspawn, vm, vm:amd64, vm:arm64, podman, ssh://[user@]host[:port] or ec2"),
                 "{error}"
             );
         }

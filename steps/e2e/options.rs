@@ -24,7 +24,7 @@ use cucumber::gherkin::tagexpr::TagOperation;
 #[derive(Clone, Debug, Args)]
 pub struct Options {
     /// Where to run: local (each claim on a machine of this host that offers what it needs), nspawn, vm, vm:amd64,
-    /// vm:arm64, podman, ssh://user@host[:port], ec2; several targets run one after the other and are reported side by
+    /// vm:arm64, podman, ssh://[user@]host[:port], ec2; several targets run one after the other and are reported side by
     /// side [default: local; env: ASSAY_TARGET]
     #[arg(long)]
     pub target: Vec<String>,

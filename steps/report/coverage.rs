@@ -50,7 +50,7 @@ struct Decided {
 
 /// Returns every kind of target; a remote machine is represented by an example.
 fn kinds() -> Vec<TargetSpec> {
-    let somebody_elses = TargetSpec::Ssh { user: "user".to_owned(), host: "host".to_owned(), port: None };
+    let somebody_elses = TargetSpec::Ssh { user: Some("user".to_owned()), host: "host".to_owned(), port: None };
     let others = [TargetSpec::Nspawn, TargetSpec::Ec2, TargetSpec::Podman, somebody_elses];
     Arch::ALL.into_iter().map(TargetSpec::Vm).chain(others).collect()
 }

@@ -62,7 +62,8 @@ impl RemoteAccess {
     async fn enter(&self, settings: &Settings, observer: Arc<dyn CommandObserver>) -> anyhow::Result<Shell> {
         match &self.target {
             TargetSpec::Ssh { user, host, port } => {
-                let destination = SshDestination::new(user, host, *port, self.host_key.as_deref(), settings)?;
+                let destination =
+                    SshDestination::new(user.as_deref(), host, *port, self.host_key.as_deref(), settings)?;
                 Ok(Shell::remote(OpenSsh::enter(&destination).await?, observer))
             }
             _ => {
@@ -173,7 +174,8 @@ impl Body for RemoteSession {
         match &self.host.access.target {
             TargetSpec::Ssh { user, host, port } => {
                 let port = port.map_or(String::new(), |port| format!("-p {port} "));
-                format!("ssh {port}{user}@{host}")
+                let user = user.as_ref().map_or(String::new(), |user| format!("{user}@"));
+                format!("ssh {port}{user}{host}")
             }
             _ => "it is this host".to_owned(),
         }

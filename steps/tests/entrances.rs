@@ -72,7 +72,7 @@ impl UserHome {
 
     /// Returns how to log in to a host by its name in ssh_config.
     fn alias(&self, host: &str) -> SshDestination {
-        let (user, host, home) = (me(), host.into(), self.0.path().into());
+        let (user, host, home) = (Some(me()), host.into(), self.0.path().into());
         SshDestination { user, host, port: None, host_key: None, home, agent: None }
     }
 

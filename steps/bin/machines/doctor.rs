@@ -15,7 +15,7 @@ use assay::run::unless_interrupted;
 /// Which target, and in which format.
 #[derive(Debug, Args)]
 pub struct Doctor {
-    /// local, nspawn, vm, vm:amd64, vm:arm64, ssh://user@host[:port], podman, or ec2 (its SDK is in builds with
+    /// local, nspawn, vm, vm:amd64, vm:arm64, ssh://[user@]host[:port], podman, or ec2 (its SDK is in builds with
     /// --features aws)
     /// [default: local; env: ASSAY_TARGET]
     #[arg(long)]

@@ -71,9 +71,8 @@ impl OpenSsh {
             Err(error) => format!("nothing ({error})"),
         };
         Err(EnterError::NotIn(format!(
-            "{machine}: no command runs there for user {}: instead it printed {instead}; give the user a login shell \
-             (`chsh`), or its key no forced command",
-            destination.user
+            "{machine}: no command runs there for this user: instead it printed {instead}; give the user a login shell \
+             (`chsh`), or its key no forced command"
         )))
     }
 

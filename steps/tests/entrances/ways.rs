@@ -23,6 +23,12 @@ async fn an_alias_leads_to_its_host_port_and_key() {
     let shell = enter(&home.alias("farm1")).await;
     assert_eq!(prints(&shell, "id -un").await.trim(), me());
     assert_eq!(shell.machine(), format!("{}@farm1", me()));
+    // Without a user, the configuration's counts.
+    let unnamed = SshDestination { user: None, ..home.alias("farm1") };
+    assert_says(&refusal(&unnamed).await, &["does not let user nobody-of-that-name in"]);
+    let config = fs::read_to_string(home.path("config")).unwrap().replace("nobody-of-that-name", &me());
+    fs::write(home.path("config"), config).unwrap();
+    assert_eq!(enter(&unnamed).await.machine(), "farm1");
 }
 
 #[tokio::test]

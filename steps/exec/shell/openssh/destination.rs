@@ -32,7 +32,8 @@ const KEYS: [&str; 5] = ["id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SshDestination {
-    pub user: String,
+    /// The user; if `None`, ssh_config's, else the user of this process.
+    pub user: Option<String>,
     /// The host's name, address, or alias in ssh_config.
     pub host: String,
     /// The port; if `None`, ssh_config's, else 22.
@@ -45,7 +46,7 @@ pub struct SshDestination {
 
 impl SshDestination {
     pub fn new(
-        user: &str,
+        user: Option<&str>,
         host: &str,
         port: Option<u16>,
         host_key: Option<&str>,
@@ -53,7 +54,7 @@ impl SshDestination {
     ) -> Result<SshDestination, EnterError> {
         let none = || format!("{host}: there is no home folder with keys and known hosts: set HOME");
         let home = settings.home.clone().ok_or_else(|| EnterError::Config(none()))?;
-        let (user, host, host_key) = (user.to_owned(), host.to_owned(), host_key.map(str::to_owned));
+        let (user, host, host_key) = (user.map(str::to_owned), host.to_owned(), host_key.map(str::to_owned));
         Ok(SshDestination { user, host, port, host_key, home, agent: settings.agent.clone() })
     }
 
@@ -64,20 +65,24 @@ impl SshDestination {
     }
 
     pub(super) fn machine(&self) -> String {
-        format!("{}@{}", self.user, self.address())
+        format!("{}{}", self.login(), self.address())
     }
 
     /// Returns the arguments that name it to `ssh`, `ssh-copy-id` and others, for a message.
     pub(super) fn typed(&self) -> String {
         let port = self.port.map_or_else(String::new, |port| format!("-p {port} "));
-        format!("{port}{}@{}", self.user, self.host)
+        format!("{port}{}{}", self.login(), self.host)
+    }
+
+    fn login(&self) -> String {
+        self.user.as_ref().map_or_else(String::new, |user| format!("{user}@"))
     }
 
     /// Returns the arguments that name it to `ssh`.
     pub(super) fn arguments(&self) -> Vec<String> {
         let port = self.port.map(|port| ["-p".to_owned(), port.to_string()]);
-        let user = ["-l", &self.user].map(str::to_owned);
-        user.into_iter().chain(port.into_iter().flatten()).chain(["--".to_owned(), self.host.clone()]).collect()
+        let user = self.user.as_ref().map(|user| ["-l".to_owned(), user.clone()]);
+        user.into_iter().chain(port).flatten().chain(["--".to_owned(), self.host.clone()]).collect()
     }
 
     pub(super) fn no_connection(&self, detail: String) -> EnterError {
@@ -134,7 +139,7 @@ mod tests {
     use super::*;
 
     fn destination(host: &str, port: Option<u16>, host_key: Option<&str>) -> SshDestination {
-        let (user, host, host_key) = ("ann".to_owned(), host.to_owned(), host_key.map(str::to_owned));
+        let (user, host, host_key) = (Some("ann".to_owned()), host.to_owned(), host_key.map(str::to_owned));
         SshDestination { user, host, port, host_key, home: "/home/ann".into(), agent: None }
     }
 
@@ -148,9 +153,10 @@ mod tests {
     fn the_settings_give_the_home_and_the_agent() {
         let settings = Settings { agent: Some("/run/agent".into()), ..Settings::read().unwrap() };
         let ours = Settings { home: Some("/home/ann".into()), ..settings.clone() };
-        let made = SshDestination::new("ann", "build", None, None, &ours).unwrap();
+        let made = SshDestination::new(Some("ann"), "build", None, None, &ours).unwrap();
         assert_eq!(made, SshDestination { agent: Some("/run/agent".into()), ..destination("build", None, None) });
-        let error = SshDestination::new("ann", "build", None, None, &Settings { home: None, ..settings }).unwrap_err();
+        let error =
+            SshDestination::new(Some("ann"), "build", None, None, &Settings { home: None, ..settings }).unwrap_err();
         assert_eq!(error.to_string(), "build: there is no home folder with keys and known hosts: set HOME");
     }
 
