@@ -10,6 +10,7 @@ pub mod host_capacity;
 pub mod host_offers;
 pub mod instance_spec;
 pub mod lock;
+pub mod nearest;
 #[cfg(feature = "run")]
 pub mod once_map;
 pub mod packages;

@@ -19,6 +19,7 @@ use assay::claims::plan::Capabilities;
 use assay::claims::suite::ClaimSuite;
 use assay::claims::workload::Workload;
 use assay::evidence::bundle::EvidenceBundle;
+use assay::measurement::catalogue as probes;
 use assay::measurement::pricing::{Budget, Estimate};
 use assay::report::{self, Coverage, PlanRow};
 use clap::{Parser, Subcommand};
@@ -115,7 +116,9 @@ impl SuiteArgs {
         if let Some(folder) = &self.suite {
             Workload::read(folder).map_err(usage)?;
         }
-        ClaimSuite::read(self.folder(settings)).map_err(usage)
+        let suite = ClaimSuite::read(self.folder(settings)).map_err(usage)?;
+        probes::check_deviations(&suite).map_err(usage)?;
+        Ok(suite)
     }
 }
 

@@ -9,7 +9,6 @@ use assay::base::commands;
 use assay::claims::feature_file;
 use assay::claims::plan::FeatureFile;
 use assay::claims::suite::ClaimSuite;
-use assay::measurement::catalogue as probes;
 use cucumber::gherkin::Step;
 use regex::{NoExpand, Regex};
 use serde::Serialize;
@@ -164,16 +163,6 @@ pub fn instead_of(step: &Step) -> String {
         Some(near) => format!("did you mean {near}?"),
         None => format!("`{}` lists those that there are", commands::assay("steps")),
     }
-}
-
-/// Says what is wrong with the name of a probe, if no probe has it, and suggests the most similar one.
-pub fn unknown_probe(probe: &str) -> Option<String> {
-    if probes::is_listed(probe) {
-        return None;
-    }
-    let likeness = |name: &&str| strsim::normalized_damerau_levenshtein(probe, name);
-    let nearest = probes::names().max_by(|one, other| likeness(one).total_cmp(&likeness(other)))?;
-    Some(format!("a probe that does not exist, \"{probe}\": did you mean \"{nearest}\"?"))
 }
 
 /// Replaces the values in a step's text by their types, so that values do not make steps similar or different.

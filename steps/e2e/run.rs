@@ -1,6 +1,6 @@
 //! Plans one run of the suite, and runs its scenarios on machines, here or in the cloud.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::e2e::catalogue;
 use crate::e2e::fixtures::{Fixtures, MachineSource, Rented, RunConfig};
@@ -23,8 +23,8 @@ use assay::claims::workload::Workload;
 use assay::evidence::{attestation, check_empty, earlier};
 use assay::exec::root;
 use assay::exec::shell::{EnterError, Shell};
-use assay::measurement::deployment;
 use assay::measurement::pricing::Estimate;
+use assay::measurement::{catalogue as probes, deployment};
 use assay::report;
 use assay::run::{Run, RunSpec, Signals};
 use assay::targets::cloud::Keeper;
@@ -82,7 +82,7 @@ impl PlannedRun {
             attestation::can_sign(key).map_err(usage)?;
         }
         let suite = ClaimSuite::read(&folder).map_err(usage)?;
-        every_declared_probe_is_known(&suite).map_err(usage)?;
+        probes::check_deviations(&suite).map_err(usage)?;
         let definitions = Definition::all(&settings).map_err(usage)?;
         let found = look(&options, own.as_ref(), target, &settings).await?;
         let preflight = found.as_ref().map(|found| &found.preflight);
@@ -356,7 +356,7 @@ fn every_step_is_written(features: &[FeatureFile], plan: &Plan) -> anyhow::Resul
                     "{place} contains U+{:04X}, which looks like a space or like nothing: type it anew, or leave it out",
                     u32::from(c)
                 ),
-                Ok(Some(_)) => match probe.and_then(catalogue::unknown_probe) {
+                Ok(Some(_)) => match probe.and_then(probes::unknown_probe) {
                     Some(unknown) => format!("{place} names {unknown}"),
                     None => continue,
                 },
@@ -370,21 +370,6 @@ fn every_step_is_written(features: &[FeatureFile], plan: &Plan) -> anyhow::Resul
         }
     }
     anyhow::ensure!(mistakes.is_empty(), "the features cannot be run:\n{}", mistakes.join("\n"));
-    Ok(())
-}
-
-/// Checks that declarations are about probes that the steps measure, and about controls of their claims.
-fn every_declared_probe_is_known(suite: &ClaimSuite) -> anyhow::Result<()> {
-    let controls: BTreeSet<String> =
-        suite.features.iter().flat_map(FeatureFile::scenarios).map(|expanded| expanded.scenario.name).collect();
-    let mistakes = suite.deviations.iter().filter_map(|deviation| {
-        let unknown = |control: &String| format!("a control that no feature has, \"{control}\"");
-        let control = deviation.control.as_ref().filter(|control| !controls.contains(*control)).map(unknown);
-        let probe = deviation.probe.as_deref().and_then(catalogue::unknown_probe);
-        Some(format!("{} names {}", deviation.name(), probe.or(control)?))
-    });
-    let mistakes: Vec<String> = mistakes.map(|mistake| format!("  features/deviations.toml: {mistake}")).collect();
-    anyhow::ensure!(mistakes.is_empty(), "the declared deviations cannot be used:\n{}", mistakes.join("\n"));
     Ok(())
 }
 

@@ -1,13 +1,16 @@
 //! Lists the probes with their units and plausible ranges. A value outside its range is a measurement error, most often
 //! a wrong unit, and must not be judged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use serde::Deserialize;
 
 use super::Value;
+use crate::base::nearest::nearest;
 use crate::base::unit::{Unit, quantity};
+use crate::claims::plan::FeatureFile;
+use crate::claims::suite::ClaimSuite;
 
 /// The probes of a log of which a part may be missing, and of one of which only a part is kept. Their values say why.
 pub const LOST: &str = "log.lost";
@@ -58,6 +61,27 @@ static ENTRIES: LazyLock<Vec<ProbeEntry>> = LazyLock::new(|| {
 /// Returns the names of all probes; one that ends with a dot or a space is a prefix.
 pub fn names() -> impl Iterator<Item = &'static str> {
     ENTRIES.iter().flat_map(|entry| &entry.names).map(String::as_str)
+}
+
+/// Says what is wrong with the name of a probe, if no probe has it, and suggests the most similar one.
+pub fn unknown_probe(probe: &str) -> Option<String> {
+    let nearest = nearest(probe, names()).filter(|_| !is_listed(probe))?;
+    Some(format!("a probe that does not exist, \"{probe}\": did you mean \"{nearest}\"?"))
+}
+
+/// Checks that declared deviations are about probes that the steps measure, and about controls of their claims.
+pub fn check_deviations(suite: &ClaimSuite) -> anyhow::Result<()> {
+    let controls: BTreeSet<String> =
+        suite.features.iter().flat_map(FeatureFile::scenarios).map(|expanded| expanded.scenario.name).collect();
+    let mistakes = suite.deviations.iter().filter_map(|deviation| {
+        let unknown = |control: &String| format!("a control that no feature has, \"{control}\"");
+        let control = deviation.control.as_ref().filter(|control| !controls.contains(*control)).map(unknown);
+        let probe = deviation.probe.as_deref().and_then(unknown_probe);
+        Some(format!("{} names {}", deviation.name(), probe.or(control)?))
+    });
+    let mistakes: Vec<String> = mistakes.map(|mistake| format!("  features/deviations.toml: {mistake}")).collect();
+    anyhow::ensure!(mistakes.is_empty(), "the declared deviations cannot be used:\n{}", mistakes.join("\n"));
+    Ok(())
 }
 
 /// Returns whether a probe is listed.

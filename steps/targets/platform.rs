@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::base::nearest::nearest;
 use crate::base::platform::Arch;
 use crate::base::settings::Settings;
 
@@ -68,8 +69,7 @@ impl Platform {
         let folder = root.join("fixtures/platforms");
         let known = names(&folder);
         if !known.iter().any(|known| known == name) {
-            let likeness = |known: &&String| strsim::normalized_damerau_levenshtein(name, known);
-            let nearest = known.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
+            let nearest = nearest(name, known.iter().map(String::as_str));
             let nearest = nearest.map(|name| format!("did you mean {name}? ")).unwrap_or_default();
             anyhow::bail!(
                 "\"{name}\" is not a platform: {nearest}write {}, or the path of a file, as ./{name}.toml",
