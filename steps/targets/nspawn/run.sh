@@ -5,10 +5,16 @@ set -- --quiet --register=no --keep-unit --settings=no --machine=assay --directo
     --tmpfs=/var/lib/containers --network-namespace-path=/run/netns/machine --resolv-conf=off --timezone=off \
     --link-journal=no --console=read-only --capability=all \
     --drop-capability=CAP_SYS_TIME,CAP_SYS_MODULE,CAP_SYS_BOOT,CAP_SYS_RAWIO '--system-call-filter=@keyring bpf' \
-    --bind=/dev/fuse --bind=/dev/net/tun "$@" --boot
+    --bind=/dev/fuse --bind=/dev/net/tun --bind-ro=/run/logind.conf:/etc/systemd/system/systemd-logind.service.d/assay.conf \
+    "$@" --boot
+# With this protection, systemd 262 mounts another /proc for logind, without the machine's boot id: logind would then take
+# the user's manager for a process of another host and refuse it a session.
+printf '[Service]\nProtectControlGroups=no\n' >/run/logind.conf
 # The units that do not start there: the network is there when systemd starts, the devices and the settings of the kernel
 # are this host's, and there is no terminal.
 for unit in systemd-networkd.socket systemd-networkd.service systemd-networkd-wait-online.service \
+    systemd-networkd-varlink.socket systemd-networkd-varlink-metrics.socket systemd-networkd-resolve-hook.socket \
+    systemd-resolved-varlink.socket systemd-resolved-monitor.socket systemd-udevd-varlink.socket \
     systemd-resolved.service systemd-udevd.service systemd-udevd-control.socket systemd-udevd-kernel.socket \
     systemd-udev-trigger.service systemd-udev-settle.service systemd-sysctl.service systemd-modules-load.service \
     systemd-binfmt.service proc-sys-fs-binfmt_misc.automount systemd-remount-fs.service console-getty.service \
