@@ -77,7 +77,12 @@ fn compare(name: &str) {
         let path = format!("{}:{programs}", project.path("bin").display());
         let mut shell = project.command("/bin/sh", &["-c", command]);
         // No session asks a mirror outside this host.
-        shell.env("PATH", path).env("HOME", project.path("")).env("USER", &me).env_remove("SSH_AUTH_SOCK");
+        shell
+            .env("PATH", path)
+            .env("LC_ALL", "C.UTF-8")
+            .env("HOME", project.path(""))
+            .env("USER", &me)
+            .env_remove("SSH_AUTH_SOCK");
         shell.env("ASSAY_MIRROR", "http://127.0.0.1:9/debian");
         let Output { status, stdout, stderr } = shell.output().unwrap();
         let printed = String::from_utf8([stdout, stderr].concat()).unwrap();
