@@ -60,7 +60,13 @@ async fn rounds(starts: usize, context: &Context) -> anyhow::Result<BenchResult>
 /// Lists what machines are made of on this host: network interfaces, control groups, loop devices in use, mounts.
 fn around() -> anyhow::Result<BTreeSet<String>> {
     let mut all = BTreeSet::new();
-    let folders = ["/sys/class/net", "/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/system.slice"];
+    let folders = [
+        "/sys/class/net",
+        "/sys/fs/cgroup",
+        "/sys/fs/cgroup/unified",
+        "/sys/fs/cgroup/systemd",
+        "/sys/fs/cgroup/system.slice",
+    ];
     for folder in folders.into_iter().chain(["/sys/block"]) {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let path = entry.path();
