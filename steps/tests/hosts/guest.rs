@@ -268,7 +268,7 @@ impl RemoteMachine {
     /// Runs a line as the machine's user, and returns what it printed.
     async fn type_there(&self, line: &str) -> String {
         let settings = Settings { home: Some(self.home.path().to_owned()), ..context().settings.clone() };
-        let destination = SshDestination::new("guest", &self.address, Some(self.port), None, &settings).unwrap();
+        let destination = SshDestination::new(Some("guest"), &self.address, Some(self.port), None, &settings).unwrap();
         let shell = Shell::remote(OpenSsh::enter(&destination).await.unwrap(), Arc::new(NoopObserver));
         output_of(&shell, Command::script(line, &[])).await
     }
