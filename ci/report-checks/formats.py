@@ -52,8 +52,24 @@ def jenkins(folder, _verdicts):
     return check("junit.xml: valid against the schemas of Jenkins' plug-ins", problems)
 
 
+def gitlab(folder, _verdicts):
+    """As GitLab documents its reader: under 30 MB, of several tests with one name only the first, words as content."""
+    path = folder / "junit.xml"
+    problems = [] if path.stat().st_size < 30_000_000 else ["it has 30 MB or more"]
+    cases = list(etree.parse(path).iter("testcase"))
+    names = Counter((case.get("classname"), case.get("name")) for case in cases)
+    problems += [f"{count} cases are named {name}" for name, count in names.items() if count > 1]
+    for case in cases:
+        float(case.get("time"))
+        results = case.xpath("failure|error|skipped")
+        if len(results) > 1 or not all(result.text for result in results):
+            problems.append(f"line {case.sourceline}: {len(results)} results, or one without words")
+    return check(f"junit.xml: {len(cases)} cases, each with a name and words that GitLab shows", problems)
+
+
 def junit(folder, verdicts):
-    """One case per scenario, with the status of its verdict; counts as the file itself gives them."""
+    """One case per scenario, with the status of its verdict; counts as the file itself gives them. The library is what
+    the GitHub action publish-unit-test-result reads with."""
     report = JUnitXml.fromfile(str(folder / "junit.xml"))
     cases = {case.name: case for suite in report for case in suite}
     problems = []
@@ -116,4 +132,4 @@ def oscal(folder, verdicts):
 if __name__ == "__main__":
     run = pathlib.Path(sys.argv[1])
     said = json.loads((run / "verdicts.json").read_text(encoding="utf-8"))
-    sys.exit(0 if all([tried(what, run, said) for what in (jenkins, junit, oscal)]) else 1)
+    sys.exit(0 if all([tried(what, run, said) for what in (jenkins, gitlab, junit, oscal)]) else 1)
