@@ -35,6 +35,8 @@ const ALONE: &str =
 const NEEDS: &str = "make it with ExecStartPre=, run on a machine that has it (--target ssh://HOST), or take it out of the \
                      Quadlet";
 const PROGRAM: &str = "correct Entrypoint=, Exec=, User= or WorkingDir= in the Quadlet, or the image";
+const WASM: &str =
+    "run it on a machine whose crun is built with WebAssembly, such as one with Debian 13 or Ubuntu 24.04";
 const TIME: &str = "raise TimeoutStartSec= in the Quadlet, see that what it waits for comes (with Notify=healthy, that \
                     HealthCmd= succeeds), or run on a faster machine";
 const CONTROLLER: &str = "take this limit out of the Quadlet, or run on a machine whose control groups have its controller, \
@@ -60,7 +62,9 @@ const SYSTEMD: [(&str, &str); 11] = [
 ];
 
 /// What Podman says about something that is not for the machine to have, and the remedy.
-const PODMAN: [(&str, &str); 9] = [
+const PODMAN: [(&str, &str); 10] = [
+    // A crun with WebAssembly executes no such file itself.
+    (".wasm` exists but it is not executable", WASM),
     ("executable", PROGRAM),
     ("passwd file", PROGRAM),
     ("workdir", PROGRAM),
