@@ -216,8 +216,21 @@ pub async fn pull(shell: &Shell, reference: &str) -> anyhow::Result<Duration> {
     // A virtual machine's address of its host's loopback, and the address of ports forwarded over SSH.
     let near = ["10.0.2.2:", "127.0.0.1:"].iter().any(|near| reference.starts_with(near));
     let tls = if near { "--tls-verify=false" } else { "--tls-verify=true" };
-    let pull = Command::new("podman").args(["pull", "--quiet", tls, reference]);
-    Ok(shell.run(&pull.time_limit(Duration::from_secs(180))).await?.success()?.wall)
+    let pull = Command::new("podman").args(["pull", "--quiet", tls, reference]).time_limit(Duration::from_secs(180));
+    for pause in [1, 3] {
+        let output = shell.run(&pull).await?;
+        if output.succeeded() || !is_momentary(&output.errors()) {
+            return Ok(output.success()?.wall);
+        }
+        tracing::info!("{}: the registry failed, pulling again: {}", shell.machine(), output.errors().trim_end());
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+    }
+    Ok(shell.run(&pull).await?.success()?.wall)
+}
+
+/// Returns whether a registry had an error of its own, as one has while the same tag is being written.
+fn is_momentary(errors: &str) -> bool {
+    errors.contains("unexpected HTTP status: 5")
 }
 
 /// Pulls an image onto the machine and keeps it under another name only.
@@ -274,6 +287,19 @@ mod tests {
         assert_eq!(deployment.slice(), "assay_wasm_hello.slice");
         assert_eq!(deployment.load_state().await.unwrap(), "loaded");
         deployment.remove().await.unwrap();
+    }
+
+    #[test]
+    fn only_a_registrys_own_error_is_momentary() {
+        let reading =
+            "Error: initializing source docker://127.0.0.1:45495/a/b:1: reading manifest 1 in 127.0.0.1:45495/a/b: ";
+        for (answer, momentary) in [
+            ("received unexpected HTTP status: 500 Internal Server Error", true),
+            ("unauthorized: authentication required", false),
+            ("manifest unknown", false),
+        ] {
+            assert_eq!(is_momentary(&format!("{reading}{answer}")), momentary, "{answer}");
+        }
     }
 
     const TRIAL: &str = include_str!("../../fixtures/probes/trial-hello.txt");
