@@ -348,7 +348,7 @@ pub(super) mod tests {
             let machine = Definition::named(&settings, "nano").unwrap();
             let mirror = machine.platform.archive(arch).unwrap_or("http://own/debian");
             let root = settings.root.display().to_string();
-            arguments(&machine, arch, mirror, Path::new("/work/root")).join("\n").replace(&root, "PROJECT")
+            arguments(&machine, arch, mirror, Path::new("/made/root")).join("\n").replace(&root, "PROJECT")
         };
         let all = [("debian-14", Arch::Amd64), ("ubuntu-24.04", Arch::Amd64), ("ubuntu-24.04", Arch::Arm64)];
         let shown = all.map(|(name, arch)| format!("== {name} {arch}\n{}", lines(name, arch))).join("\n\n");
