@@ -18,6 +18,7 @@ use crate::measurement::start::{self, StartRefusal};
 use crate::measurement::trial::watch::{self, Until};
 use crate::measurement::trial::{self, Trial};
 use crate::measurement::{Reading, Unreadable};
+use crate::workloads::registry::patiently;
 
 /// Makes the service observable without changing the Quadlet under test: it runs in its own slice, which outlives it,
 /// systemd saves how each activation ended, and the start may take as long as an emulated CPU needs, unless the Quadlet
@@ -217,20 +218,12 @@ pub async fn pull(shell: &Shell, reference: &str) -> anyhow::Result<Duration> {
     let near = ["10.0.2.2:", "127.0.0.1:"].iter().any(|near| reference.starts_with(near));
     let tls = if near { "--tls-verify=false" } else { "--tls-verify=true" };
     let pull = Command::new("podman").args(["pull", "--quiet", tls, reference]).time_limit(Duration::from_secs(180));
-    for pause in [1, 3] {
-        let output = shell.run(&pull).await?;
-        if output.succeeded() || !is_momentary(&output.errors()) {
-            return Ok(output.success()?.wall);
-        }
-        tracing::info!("{}: the registry failed, pulling again: {}", shell.machine(), output.errors().trim_end());
-        tokio::time::sleep(Duration::from_secs(pause)).await;
-    }
-    Ok(shell.run(&pull).await?.success()?.wall)
+    patiently(is_momentary, async || Ok(shell.run(&pull).await?.success()?.wall)).await
 }
 
 /// Returns whether a registry had an error of its own, as one has while the same tag is being written.
-fn is_momentary(errors: &str) -> bool {
-    errors.contains("unexpected HTTP status: 5")
+fn is_momentary(error: &anyhow::Error) -> bool {
+    error.to_string().contains("unexpected HTTP status: 5")
 }
 
 /// Pulls an image onto the machine and keeps it under another name only.
@@ -298,7 +291,7 @@ mod tests {
             ("unauthorized: authentication required", false),
             ("manifest unknown", false),
         ] {
-            assert_eq!(is_momentary(&format!("{reading}{answer}")), momentary, "{answer}");
+            assert_eq!(is_momentary(&anyhow::anyhow!("{reading}{answer}")), momentary, "{answer}");
         }
     }
 

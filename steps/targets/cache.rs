@@ -62,7 +62,7 @@ pub fn unneeded(settings: &Settings) -> anyhow::Result<Vec<PathBuf>> {
     let cache = &settings.cache;
     let mut needed = BTreeSet::new();
     for platform in Platform::names(&settings.root) {
-        let settings = Settings { platform: Some(platform), ..settings.clone() };
+        let settings = settings.on_platform(Some(platform));
         for definition in Definition::all(&settings)? {
             for arch in Arch::ALL {
                 needed.insert(DiskImage::key(&definition, arch)?);

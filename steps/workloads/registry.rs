@@ -18,7 +18,7 @@ use crate::exec::shell::ShellError;
 use crate::targets::cloud::Denial;
 use crate::workloads::{BuildDir, ContainerImage, PULL_LIMIT, Storage, tls};
 
-/// The pauses before further attempts if a registry limits the rate of requests.
+/// The pauses before further attempts if a registry refuses only for the moment.
 const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 
 impl Denial {
@@ -113,7 +113,7 @@ async fn anonymously<T>(
     build_dir: &BuildDir,
     act: impl AsyncFn(&AnonymousUser) -> Result<T, Denial>,
 ) -> Result<T, Denial> {
-    patiently(async || {
+    patiently(Denial::too_often, async || {
         let user = AnonymousUser::new(build_dir)?;
         let answer = act(&user).await;
         user.leave(build_dir).await;
@@ -122,11 +122,11 @@ async fn anonymously<T>(
     .await
 }
 
-/// Retries where a registry limits the rate of requests: ECR Public allows one a second without credentials.
-async fn patiently<T>(ask: impl AsyncFn() -> Result<T, Denial>) -> Result<T, Denial> {
+/// Retries what a registry refuses only for the moment: ECR Public allows one request a second without credentials.
+pub async fn patiently<T, E>(momentary: impl Fn(&E) -> bool, ask: impl AsyncFn() -> Result<T, E>) -> Result<T, E> {
     for pause in PAUSES {
         match ask().await {
-            Err(refusal) if refusal.too_often() => tokio::time::sleep(pause).await,
+            Err(refusal) if momentary(&refusal) => tokio::time::sleep(pause).await,
             answer => return answer,
         }
     }
@@ -276,7 +276,7 @@ mod tests {
     #[tokio::test]
     async fn only_a_registry_that_limits_the_rate_is_asked_again() {
         let asked = std::cell::Cell::new(0);
-        let answer = patiently(async || {
+        let answer = patiently(Denial::too_often, async || {
             asked.set(asked.get() + 1);
             Err::<(), _>(match asked.get() {
                 1 => Denial::of("Error: reading manifest 1: toomanyrequests: Rate exceeded"),

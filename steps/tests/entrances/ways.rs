@@ -11,7 +11,7 @@ async fn an_alias_leads_to_its_host_port_and_key() {
     home.append(
         "config",
         &format!(
-            "Host other\n  Port 1\nHost farm*\n  HostName 127.0.0.1\n  Port {}\n  User nobody-of-that-name\n  IdentityFile {}\n  \
+            "Host other\n  Port 1\nHost farm*\n  HostName 127.0.0.1\n  Port {}\n  User no-such-user\n  IdentityFile {}\n  \
              HostKeyAlias the-farm\n",
             sshd.port,
             home.path("farm_key").display()
@@ -25,8 +25,8 @@ async fn an_alias_leads_to_its_host_port_and_key() {
     assert_eq!(shell.machine(), format!("{}@farm1", me()));
     // Without a user, the configuration's counts.
     let unnamed = SshDestination { user: None, ..home.alias("farm1") };
-    assert_says(&refusal(&unnamed).await, &["does not let user nobody-of-that-name in"]);
-    let config = fs::read_to_string(home.path("config")).unwrap().replace("nobody-of-that-name", &me());
+    assert_says(&refusal(&unnamed).await, &["does not let user no-such-user in"]);
+    let config = fs::read_to_string(home.path("config")).unwrap().replace("no-such-user", &me());
     fs::write(home.path("config"), config).unwrap();
     assert_eq!(enter(&unnamed).await.machine(), "farm1");
 }
