@@ -6,7 +6,7 @@ set -- --quiet --register=no --keep-unit --settings=no --machine=assay --directo
     --link-journal=no --console=read-only --capability=all \
     --drop-capability=CAP_SYS_TIME,CAP_SYS_MODULE,CAP_SYS_BOOT,CAP_SYS_RAWIO '--system-call-filter=@keyring bpf' \
     --bind=/dev/fuse --bind=/dev/net/tun --bind-ro=/run/logind.conf:/etc/systemd/system/systemd-logind.service.d/assay.conf \
-    "$@" --boot
+    --bind-ro=/run/keys.conf:/etc/systemd/system/assay-keys.service.d/proc.conf "$@" --boot
 # With this protection, systemd 262 mounts another /proc for logind, without the machine's boot id: logind would then take
 # the user's manager for a process of another host and refuse it a session.
 printf '[Service]\nProtectControlGroups=no\n' >/run/logind.conf
@@ -22,6 +22,7 @@ for unit in systemd-networkd.socket systemd-networkd.service systemd-networkd-wa
     set -- "$@" "systemd.mask=$unit"
 done
 # The kernel lets rootless Podman mount a /proc only beside one of which nothing is covered. systemd-nspawn covers files in the
-# machine's, and leaves no other since version 253.
-set -- "$@" systemd.mount-extra=proc:/run/assay/proc:proc
+# machine's, and leaves no other since version 253. It is not mounted by a unit of its own: systemd starts none of these for
+# a second after the many mounts at the beginning.
+printf '[Service]\nExecStartPre=/usr/bin/mount -t proc -o X-mount.mkdir proc /run/assay/proc\n' >/run/keys.conf
 exec env SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 SYSTEMD_NSPAWN_API_VFS_WRITABLE=1 systemd-nspawn "$@"
