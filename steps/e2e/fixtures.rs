@@ -228,11 +228,13 @@ impl Fixtures {
         all.iter().find(|machines| machines.kind() == self.on).unwrap_or(&all[0])
     }
 
-    /// Creates the VM snapshot up front if any scenario needs it, so that machines are then started in request order.
-    /// Errors are reported to the first scenario that uses it.
+    /// Creates the VM snapshot up front if any scenario needs it, so that machines are then started in request order. The
+    /// first boot leaves a CPU idle, which makes the largest image meanwhile. Errors are reported to the first scenario that
+    /// uses it.
     pub async fn get_ready(&self, uses: &[Shared]) {
         if uses.contains(&Shared::Device) && self.machines().is_local() {
-            let _ = self.machines().native().await;
+            let image = begin(uses.contains(&Shared::BaselineRuns), self.beside(Beside::Python));
+            let _ = tokio::join!(self.machines().native(), Box::pin(image));
         }
     }
 
