@@ -1,12 +1,14 @@
 # Starts a user unit, watches its cgroup until it has ended, and prints all that was seen as "key value" lines.
 #
 #   UNIT   without its ending; its cgroup is a child of SLICE, which outlives it
-#   HOLD   0: until the unit has ended by itself, once; else: at most that many seconds after it became active (a oneshot:
-#          after its workload came up), then kill it
+#   HOLD   0: until the unit has ended by itself, once; else: at most that many hundredths of a second after it became
+#          active (a oneshot: after its workload came up), then kill it
 #   STOPS  0: as HOLD says; else: until it has ended so often, or has stayed down, then kill it
 #   LIMIT  seconds after which to give up
 #   TOKEN  said again, so that nobody takes what another trial printed for this one's
 unit=$1 slice=$2 hold=$3 wanted=$4 limit=$5
+pause=1
+[ "$hold" -eq 0 ] || [ "$hold" -ge 100 ] || pause=0.5
 echo "token $6"
 read -r boot </proc/sys/kernel/random/boot_id
 echo "boot $boot"
@@ -52,26 +54,26 @@ while now; do
     down=$((down + 1))
     # With RemainAfterExit=yes, a unit without processes stays active and keeps its control group.
     [ -d "$cgroup" ] && ! { field populated "$cgroup/cgroup.events" && [ "$value" = 0 ]; } && down=0
-    second=${up%.*}
+    moment=${up%.*}${up#*.}
     # The start job of a oneshot ends with its workload, that of any other unit when it is active.
     case $type in
     oneshot) [ -d "$payload" ] ;;
     *) [ -s "$started" ] ;;
-    esac && up_since=${up_since:-$second}
+    esac && up_since=${up_since:-$moment}
     if [ "$wanted" -gt 0 ]; then
         ended
         [ "$count" -ge "$wanted" ] && break
         [ -s "$started" ] && [ "$down" -ge 5 ] && break
-    elif [ "$hold" -gt 0 ] && [ -n "$up_since" ] && [ $((second - up_since)) -ge "$hold" ]; then
+    elif [ "$hold" -gt 0 ] && [ -n "$up_since" ] && [ $((moment - up_since)) -ge "$hold" ]; then
         break
     elif [ -s "$stops" ] || { [ -s "$started" ] && [ "$down" -ge 3 ]; }; then
         break
     fi
-    if [ $((second - begin)) -ge "$limit" ]; then
+    if [ $((${up%.*} - begin)) -ge "$limit" ]; then
         echo "gave-up $up"
         break
     fi
-    sleep 1
+    sleep "$pause"
     # What goes while it is read is missing from the look, and that is all there is to say of it.
 done 2>/dev/null
 now

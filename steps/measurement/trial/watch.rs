@@ -27,11 +27,11 @@ pub enum Until {
 pub fn command(unit: &str, slice: &str, until: Until, limit: Duration, token: &str) -> Command {
     let (hold, stops) = match until {
         Until::Ended => (0, 0),
-        // Whole seconds, and never 0, which stands for no such time.
-        Until::Held(time) => (time.as_secs_f64().ceil().max(1.0) as u64, 0),
+        // In hundredths of a second, and never 0, which stands for no such time.
+        Until::Held(time) => (time.as_millis().div_ceil(10).max(1) as u64, 0),
         Until::Stopped(times) => (0, times),
     };
-    let limit = limit + Duration::from_secs(hold);
+    let limit = limit + Duration::from_secs(hold.div_ceil(100));
     let (hold, stops, seconds) = (hold.to_string(), stops.to_string(), limit.as_secs().to_string());
     Command::script(SCRIPT, &[unit, slice, &hold, &stops, &seconds, token]).time_limit(limit + Duration::from_secs(60))
 }
@@ -54,10 +54,12 @@ mod tests {
 
     #[test]
     fn a_workload_is_held_for_at_least_the_time_that_is_asked_for() {
-        for (millis, seconds, limit) in [(0, "1", "61"), (500, "1", "61"), (1500, "2", "62"), (12_000, "12", "72")] {
+        for (millis, hundredths, limit) in
+            [(0, "1", "61"), (500, "50", "61"), (1505, "151", "62"), (12_000, "1200", "72")]
+        {
             let until = Until::Held(Duration::from_millis(millis));
             let command = command("w", "app.slice", until, Duration::from_secs(60), "t");
-            assert!(command.argv.ends_with(&["w", "app.slice", seconds, "0", limit, "t"].map(str::to_owned)));
+            assert!(command.argv.ends_with(&["w", "app.slice", hundredths, "0", limit, "t"].map(str::to_owned)));
         }
     }
 
