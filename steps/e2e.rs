@@ -26,7 +26,7 @@ mod service;
 mod wrong_subjects;
 
 use crate::e2e::options::Options;
-use crate::e2e::run::PlannedRun;
+pub use crate::e2e::run::PlannedRun;
 use assay::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
 use assay::base::progress::Progress;
 use assay::base::settings::Settings;
@@ -36,13 +36,8 @@ use assay::workloads::registry::{point_testcontainers_at, socket};
 /// Tests the claims as the options say, and returns the exit status of the run.
 pub fn run(options: Options) -> Result<ExitStatus, Exit> {
     options.verbosity.apply();
-    // Must come before any thread is started: see the function.
-    point_testcontainers_at(&socket()).map_err(infrastructure)?;
-    let settings = Settings::read().map_err(usage)?;
-    let places = options.places(&settings).map_err(usage)?;
-    let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
-    let ended = runtime.block_on(Box::pin(async {
-        let progress = Progress::to_stderr();
+    in_runtime(async |settings| {
+        let (places, progress) = (options.places(&settings).map_err(usage)?, Progress::to_stderr());
         let [place] = &places[..] else {
             return multi_target::run(&options, &places, &settings, &progress).await;
         };
@@ -53,7 +48,16 @@ pub fn run(options: Options) -> Result<ExitStatus, Exit> {
             }
             None => Ok(ExitStatus::Success),
         }
-    }));
+    })
+}
+
+/// Runs what tests claims; no thread may have been started before.
+pub fn in_runtime(work: impl AsyncFnOnce(Settings) -> Result<ExitStatus, Exit>) -> Result<ExitStatus, Exit> {
+    // Must come before any thread is started: see the function.
+    point_testcontainers_at(&socket()).map_err(infrastructure)?;
+    let settings = Settings::read().map_err(usage)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
+    let ended = runtime.block_on(Box::pin(work(settings)));
     // A thread that hangs in a system call must not keep the process alive.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     ended

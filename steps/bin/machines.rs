@@ -1,6 +1,7 @@
 //! The commands that run something, on this host or on machines: the feature `run`.
 
 mod bench;
+mod bisect;
 mod doctor;
 mod gc;
 mod init;
@@ -43,6 +44,10 @@ pub enum MachineTodo {
     },
     /// Write the folder of a workload of your own: claims, scenarios with their controls, a Quadlet
     Init(init::Init),
+    /// Find between which two platforms, or days of an archive, the verdict of a claim changed
+    ///
+    /// Exit status: 0 it is found and named; 1 the verdict is the same at both ends; 3 an end could not be judged.
+    Bisect(bisect::Bisect),
     /// Measure what assay itself costs on this host; all parts together take minutes
     Bench(bench::Bench),
     /// List every step that features may use, with its parameters and an example
@@ -63,6 +68,7 @@ pub fn main(todo: MachineTodo) -> Result<ExitStatus, Exit> {
     let settings = || Settings::read().map_err(usage);
     match todo {
         MachineTodo::Run(options) => return e2e::run(*options),
+        MachineTodo::Bisect(arguments) => return bisect::bisect(&arguments),
         MachineTodo::Doctor(arguments) => doctor::doctor(&arguments, &settings()?),
         MachineTodo::Setup { target, platform, packages, definition, verbosity } => {
             verbosity.apply();

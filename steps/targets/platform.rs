@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::base::nearest::nearest;
 use crate::base::platform::Arch;
@@ -17,7 +17,7 @@ use crate::base::settings::Settings;
 const USUAL: &str = "debian-13";
 
 /// What machines run.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Platform {
     /// The file's name without its extension.
@@ -41,7 +41,7 @@ pub struct Platform {
 }
 
 /// The keys that packages are verified with.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Keyring {
     pub file: PathBuf,
@@ -111,6 +111,17 @@ impl Platform {
             }
         }
         Ok(())
+    }
+
+    /// Returns the same platform with the packages that an archive had once, for [`Platform::write`] to keep in a file.
+    pub fn from_archive(&self, mirror: String, name: String, path: PathBuf) -> Platform {
+        Platform { name, path, mirror: Some(mirror), mirror_arm64: None, accept_expired: true, ..self.clone() }
+    }
+
+    /// Writes its file, from which it can be loaded.
+    pub fn write(&self) -> anyhow::Result<()> {
+        let text = toml::to_string(self)?;
+        fs::write(&self.path, text).with_context(|| format!("{} cannot be written", self.path.display()))
     }
 
     /// Returns the address of its own archive, if it has one.
