@@ -65,7 +65,10 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 /// Says what is wrong with the name of a probe, if no probe has it, and suggests the most similar one.
 pub fn unknown_probe(probe: &str) -> Option<String> {
-    let nearest = nearest(probe, names()).filter(|_| !is_listed(probe))?;
+    if is_listed(probe) {
+        return None;
+    }
+    let nearest = nearest(probe, names())?;
     Some(format!("a probe that does not exist, \"{probe}\": did you mean \"{nearest}\"?"))
 }
 
