@@ -3,6 +3,7 @@
 //!
 //! Each part measures several times and keeps the median; ratios are taken within one run, on one host.
 
+pub mod aa;
 pub mod native;
 pub mod plan;
 pub mod report;

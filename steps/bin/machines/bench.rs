@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::bench::{BenchResult, PROFILE, native, plan, report, restore, sampler, ssh, suite};
+use crate::bench::{BenchResult, PROFILE, aa, native, plan, report, restore, sampler, ssh, suite};
 use assay::base::platform::TargetSpec;
 use assay::base::progress::Progress;
 use assay::exec::shell::{NoopObserver, Shell};
@@ -23,13 +23,16 @@ const REPETITIONS: usize = 3;
 const RESTORES: usize = 10;
 /// How many system containers are started.
 const STARTS: usize = 20;
+/// How many verdicts on the workload beside itself show that at most one in a hundred is wrong.
+const VERDICTS: usize = 300;
 
 /// Which part, and in which format.
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// The part to measure [default: all]
+    /// The part to measure [default: all but aa]
     part: Option<BenchPart>,
-    /// For restore and native: start this many machines, one after the other; for restore, besides one boot
+    /// For restore and native: start this many machines, one after the other; for restore, besides one boot. For aa: reach
+    /// this many verdicts
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     times: Option<u16>,
     /// Print a flat JSON object for programs, with only the names of the chosen part
@@ -56,17 +59,22 @@ enum BenchPart {
     Report,
     /// A run of the suite, against its critical path
     Suite,
+    /// How often the workload is found to start faster than itself, in 300 verdicts; takes half an hour
+    Aa,
 }
 
 pub fn bench(arguments: &Bench) -> Result<(), Exit> {
     arguments.verbosity.apply();
-    if arguments.times.is_some() && !matches!(arguments.part, Some(BenchPart::Restore | BenchPart::Native)) {
+    if arguments.times.is_some()
+        && !matches!(arguments.part, Some(BenchPart::Restore | BenchPart::Native | BenchPart::Aa))
+    {
         let right = commands::assay("bench restore --times N");
-        return Err(usage(anyhow::anyhow!("--times only applies to restore and native: write {right}")));
+        return Err(usage(anyhow::anyhow!("--times only applies to restore, native and aa: write {right}")));
     }
-    let parts = arguments.part.as_ref().map_or(BenchPart::value_variants(), std::slice::from_ref);
+    let named = |part: &&BenchPart| arguments.part.map_or(**part != BenchPart::Aa, |named| named == **part);
+    let parts: Vec<BenchPart> = BenchPart::value_variants().iter().filter(named).copied().collect();
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
-    let results = runtime.block_on(unless_interrupted(all(parts, arguments)));
+    let results = runtime.block_on(unless_interrupted(all(&parts, arguments)));
     // Otherwise interrupted work would run to its end first.
     runtime.shutdown_background();
     let results = results.map_err(infrastructure)?;
@@ -102,6 +110,10 @@ async fn all(parts: &[BenchPart], arguments: &Bench) -> anyhow::Result<Vec<Bench
             }
             BenchPart::Native => {
                 let measured = native::measure(arguments.times.map_or(STARTS, usize::from), &progress).await;
+                measured.map_err(|error| TargetSpec::Nspawn.unusable(error))?
+            }
+            BenchPart::Aa => {
+                let measured = aa::measure(arguments.times.map_or(VERDICTS, usize::from), &progress).await;
                 measured.map_err(|error| TargetSpec::Nspawn.unusable(error))?
             }
             BenchPart::Suite => suite::measure(&progress).await?,
