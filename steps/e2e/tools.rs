@@ -82,7 +82,13 @@ pub fn check(
     }
     for need in all {
         match need {
-            Need::Podman => drop(programs::need("podman", &commands::setup(""))?),
+            Need::Podman => {
+                // Without root, Podman takes its users' ids by newuidmap.
+                let rootless = !rustix::process::geteuid().is_root();
+                for program in ["podman", "newuidmap"].iter().take(1 + usize::from(rootless)) {
+                    programs::need(program, &commands::setup(""))?;
+                }
+            }
             Need::Runc => drop(programs::need("runc", &commands::setup(""))?),
             Need::Machines(kind, arch) => {
                 let check = |definition| targets::check_host(kind, definition, arch, settings, progress);

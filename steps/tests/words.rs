@@ -109,7 +109,7 @@ fn compare(name: &str) {
 /// Gives a project the only programs that its commands find: what this host has otherwise would change what is said.
 /// Some mistakes are found only after a look for Podman, which is not started.
 fn equip(project: &Project) {
-    let path = project.only(&["podman"]);
+    let path = project.only(&["podman", "newuidmap"]);
     TOOLS.iter().for_each(|tool| symlink(Path::new("/usr/bin").join(tool), path.join(tool)).unwrap());
     fake(&path, "fake", "rm -f bin/$1; printf '#!/bin/sh\\n%s\\n' \"$2\" >bin/$1; chmod +x bin/$1");
     for name in ["fit", "farm"] {
