@@ -19,6 +19,7 @@ use assay::claims::plan::Capabilities;
 use assay::claims::suite::ClaimSuite;
 use assay::claims::workload::Workload;
 use assay::evidence::bundle::EvidenceBundle;
+use assay::evidence::verify::Trust;
 use assay::measurement::catalogue as probes;
 use assay::measurement::pricing::{Budget, Estimate};
 use assay::report::{self, Coverage, PlanRow};
@@ -79,6 +80,23 @@ enum Todo {
         /// The accepted signers: a file as described in ssh-keygen(1), ALLOWED SIGNERS
         #[arg(long, value_name = "FILE")]
         allowed_signers: Option<PathBuf>,
+        /// The certificates of the authority that must have time-stamped the plan
+        #[arg(long, value_name = "FILE")]
+        time_authority: Option<PathBuf>,
+        /// Also check that no run before this one is missing from the folder that contains it
+        #[arg(long)]
+        history: bool,
+        /// Print JSON for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the chain of runs in a folder: each plan names the run before it, finished or not
+    ///
+    /// Exit status: 0 every run that is named is there; 1 one is missing, or its plan was changed.
+    History {
+        /// The folder of runs, target/assay
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
         /// Print JSON for programs
         #[arg(long)]
         json: bool,
@@ -137,7 +155,11 @@ pub fn main() -> ExitStatus {
         Todo::Report(arguments) => reports::report(&arguments),
         Todo::Compare(arguments) => reports::compare(&arguments),
         Todo::Merge(arguments) => reports::merge(&arguments),
-        Todo::Verify { folder, allowed_signers, json } => reports::verify(&folder, allowed_signers.as_deref(), json),
+        Todo::Verify { folder, allowed_signers, time_authority, history, json } => {
+            let (allowed, authority) = (allowed_signers.as_deref(), time_authority.as_deref());
+            reports::verify(&folder, &Trust { allowed, authority, history }, json)
+        }
+        Todo::History { folder, json } => reports::history(&folder, json),
         Todo::Plan { target, suite } => settings().and_then(|settings| plan(target.as_deref(), &suite, &settings)),
         Todo::Coverage { target, suite } => {
             settings().and_then(|settings| coverage(target.as_deref(), &suite, &settings))

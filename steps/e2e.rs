@@ -5,6 +5,7 @@ mod fixtures;
 pub mod options;
 mod params;
 mod prelude;
+mod rehearsal;
 mod run_scenarios;
 mod run;
 mod multi_target;

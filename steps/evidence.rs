@@ -4,9 +4,12 @@ pub mod attestation;
 pub mod bundle;
 pub mod checksums;
 pub mod earlier;
+pub mod history;
 pub mod merge;
 #[cfg(feature = "run")]
 pub mod run_state;
+pub mod sealed_plan;
+pub mod timestamp;
 pub mod verdicts;
 pub mod verify;
 mod transcript;

@@ -5,6 +5,7 @@
 //! The only step text that this module reads is the one that ends a control.
 
 mod metadata;
+mod seal;
 mod signals;
 
 use std::fmt;
@@ -25,6 +26,7 @@ use crate::claims::plan::{Capabilities, FeatureFile, Plan, Planned, fails_on};
 use crate::claims::suite::ClaimSuite;
 use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::run_state::RunState;
+use crate::evidence::sealed_plan::PlannedChecks;
 use crate::evidence::{EvidenceWriter, Verdicts, new_run_id, noting_commands};
 use crate::exec::cleanup::{CleanupJournal, Resource, remove_stale};
 use crate::exec::shell::NoopObserver;
@@ -50,8 +52,10 @@ pub struct RunSpec {
     pub host: HostOffers,
     /// The folder for the evidence; by default a new one below `settings.runs`.
     pub evidence: Option<PathBuf>,
-    /// The SSH key that signs the attestation.
+    /// The SSH key that signs the plan and the attestation.
     pub sign: Option<PathBuf>,
+    /// The address of the server that time-stamps the plan.
+    pub timestamp: Option<String>,
 }
 
 /// A run in progress. The cleanup journal lists everything it creates, which is removed when the run ends or is
@@ -63,6 +67,8 @@ pub struct Run {
     pub evidence: Arc<EvidenceWriter>,
     pub state: Arc<RunState>,
     sign: Option<PathBuf>,
+    timestamp: Option<String>,
+    folder: PathBuf,
     features: Vec<FeatureFile>,
 }
 
@@ -145,8 +151,11 @@ impl Run {
         let host = HostOffers::find(&settings.cache);
         let plan = suite.plan(&Capabilities::by(target, &settings.fake_aws, &host, None), |_| true, None)?;
         let (folder, target) = (folder.to_owned(), target.clone());
-        let spec = RunSpec { settings, folder, suite, plan, target, arch, host, evidence: None, sign: None };
-        Run::open(spec, progress).map_err(|exit| exit.error)
+        let (evidence, sign, timestamp) = (None, None, None);
+        let spec = RunSpec { settings, folder, suite, plan, target, arch, host, evidence, sign, timestamp };
+        let run = Run::open(spec, progress).map_err(|exit| exit.error)?;
+        run.seal_plan(serde_json::json!({}), &PlannedChecks::new())?;
+        Ok(run)
     }
 
     /// Begins a planned run.
@@ -184,6 +193,8 @@ impl Run {
             evidence,
             state: Arc::new(state),
             sign: spec.sign,
+            timestamp: spec.timestamp,
+            folder: spec.folder,
             features: spec.suite.features,
         })
     }
@@ -376,7 +387,7 @@ mod tests {
                 (verdict, exit, true),
                 "{wrong}"
             );
-            let verification = verify::verify(&evidence, None).unwrap();
+            let verification = verify::verify(&evidence, &verify::Trust::default()).unwrap();
             assert!(verification.verified, "{}", verification.render(&evidence));
             assert_eq!(journals(folder.path()), 0);
         }

@@ -3,6 +3,7 @@
 
 mod conclusions;
 mod outputs;
+mod plans;
 mod samples;
 mod scenarios;
 
@@ -13,6 +14,7 @@ use serde::Serialize;
 use assay::claims::register::ClaimId;
 use assay::evidence::ClaimResult;
 use assay::evidence::bundle::EvidenceBundle;
+use assay::evidence::sealed_plan::SealedPlan;
 use assay::evidence::verify;
 use assay::verdict::Verdict;
 
@@ -96,7 +98,9 @@ pub fn selfcheck(bundle: &EvidenceBundle) -> anyhow::Result<Score> {
         bundle.folder.path().display(),
         findings.join("\n")
     );
-    let mut mutants = Vec::new();
+    let plan = SealedPlan::of(bundle)?;
+    let mut mutants: Vec<Mutant> =
+        bundle.verdicts.claims.first().map(|claim| plans::dropped(claim, &plan)).into_iter().collect();
     for claim in &bundle.verdicts.claims {
         let ids = claim.sample_ids();
         let mine: Vec<_> = bundle.samples.iter().filter(|sample| ids.contains(&sample.id)).cloned().collect();
@@ -104,6 +108,7 @@ pub fn selfcheck(bundle: &EvidenceBundle) -> anyhow::Result<Score> {
         mutants.extend(samples::moved(claim, &mine, bundle.verdicts.on));
         mutants.extend(conclusions::mutants(claim, bundle.verdicts.on));
         mutants.extend(scenarios::mutants(claim, bundle));
+        mutants.extend(plans::mutants(claim, &plan, bundle));
         mutants.extend(outputs::mutants(claim, &mine, bundle)?);
     }
     Ok(Score::of(mutants))

@@ -30,6 +30,16 @@ pub fn digest() -> &'static str {
     &DIGEST
 }
 
+/// Returns the SHA-256 of those of these files that are in a folder, as they are there.
+pub fn digest_in(root: &Path) -> String {
+    let mut digest = Sha256::new();
+    for (path, bytes) in FILES.iter().filter_map(|(path, _)| Some((path, fs::read(root.join(path)).ok()?))) {
+        digest.update(format!("{path} {}\n", bytes.len()));
+        digest.update(bytes);
+    }
+    hex(&digest.finalize())
+}
+
 /// Returns the folder of the unpacked files, below the cache. Writes those that are missing or differ, and removes those
 /// that do not belong there. Each file is replaced in one step, so several programs may do this at once. Folders of other
 /// versions of the program go, unless one of these is running.
@@ -121,6 +131,7 @@ mod tests {
         for (name, bytes) in &files {
             assert_eq!(&fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap(), bytes, "{name}");
         }
+        assert_eq!(digest_in(Path::new(env!("CARGO_MANIFEST_DIR"))), digest());
         let needed = ["ci/setup", "features/claims.toml", "fixtures/machines/nano.toml", "guest/hello/src/main.rs"];
         assert!(needed.iter().all(|name| files.contains_key(*name)), "{:?}", files.keys());
         assert!(!files.keys().any(|name| name.contains("/target/")), "{:?}", files.keys());

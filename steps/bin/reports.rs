@@ -6,6 +6,7 @@ use crate::bin::{failed, print};
 use assay::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
 use assay::base::unit::Bytes;
 use assay::evidence::bundle::{self, EvidenceBundle, SandboxedDir};
+use assay::evidence::history::History;
 use assay::evidence::merge::Merged;
 use assay::evidence::{attestation, new_run_id, verify};
 use assay::report;
@@ -165,12 +166,22 @@ pub fn compare(arguments: &Compare) -> Result<(), Exit> {
     }
 }
 
-pub fn verify(folder: &Path, allowed: Option<&Path>, json: bool) -> Result<(), Exit> {
+/// Shows the chain of runs in a folder.
+pub fn history(folder: &Path, json: bool) -> Result<(), Exit> {
+    let history = History::read(folder).map_err(usage)?;
+    print(json, &history, || history.render())?;
+    match history.gaps.is_empty() {
+        true => Ok(()),
+        false => Err(failed(format!("runs are missing from {}: see above", folder.display()))),
+    }
+}
+
+pub fn verify(folder: &Path, trust: &verify::Trust, json: bool) -> Result<(), Exit> {
     let bytes = SandboxedDir::open(folder).and_then(|folder| folder.bytes()).map_err(usage)?;
     if bytes > NOTICEABLE {
         eprintln!("assay: reading {} in {}", Bytes(bytes), folder.display());
     }
-    let verification = verify::verify(folder, allowed).map_err(usage)?;
+    let verification = verify::verify(folder, trust).map_err(usage)?;
     print(json, &verification, || verification.render(folder))?;
     match verification.verified {
         true => Ok(()),

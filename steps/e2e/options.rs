@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use assay::base::instance_spec::{InstanceSpec, MINUTES};
 use assay::base::platform::{TargetSpec, place_name};
 use assay::base::settings::Settings;
+use assay::base::stats::LOOKS;
 use assay::base::trace;
 use assay::base::unit::Dollars;
 use assay::claims::plan::Shard;
@@ -76,9 +77,12 @@ pub struct Options {
     /// With ssh://…: install what the run needs, and remove it again at the end
     #[arg(long)]
     pub provision: bool,
-    /// Sign the run's attestation with this SSH key (a private key, or the public key of one in the agent)
+    /// Sign the run's plan and attestation with this SSH key (a private key, or the public key of one in the agent)
     #[arg(long, value_name = "KEY")]
     pub sign: Option<PathBuf>,
+    /// Have the plan time-stamped by this server (RFC 3161) before anything is measured
+    #[arg(long, value_name = "URL")]
+    pub timestamp: Option<String>,
     /// Run only scenarios whose tags match, e.g. "@A6-4 or @A7-1"
     #[arg(long, short, value_name = "EXPR", conflicts_with = "name")]
     pub tags: Option<TagOperation>,
@@ -177,6 +181,21 @@ impl Options {
         let host_key = self.host_key.clone().filter(|_| remote);
         let way = || RemoteAccess { target: target.clone(), host_key, provision: self.provision && remote };
         target.is_found().then(way)
+    }
+
+    /// Returns what the plan has about how often is measured and tried again.
+    pub fn limits(&self) -> serde_json::Value {
+        let selected = self.tags.as_ref().map(|_| "tags").or(self.name.as_ref().map(|_| "name"));
+        serde_json::json!({
+            "runs": self.runs,
+            "retries": self.retries,
+            "looks": LOOKS,
+            "shard": self.shard,
+            "selected_by": selected,
+            "keep": self.keep,
+            "fail_fast": self.fail_fast,
+            "image": self.image,
+        })
     }
 
     /// Estimates the cost of what a run on this target orders in the cloud; `None` if it orders nothing.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::e2e::catalogue;
 use crate::e2e::fixtures::{Fixtures, MachineSource, Rented, RunConfig};
 use crate::e2e::options::Options;
+use crate::e2e::rehearsal;
 use crate::e2e::run_scenarios::{SuiteRun, Use, lost};
 use crate::e2e::tools::{self, DeviceHome};
 use crate::e2e::traced;
@@ -20,7 +21,7 @@ use assay::claims::plan::{Capabilities, FeatureFile, Plan, Planned, REFUSAL};
 use assay::claims::register::{Claim, Requirement, Shared};
 use assay::claims::suite::ClaimSuite;
 use assay::claims::workload::Workload;
-use assay::evidence::{attestation, check_empty, earlier};
+use assay::evidence::{attestation, check_empty, earlier, timestamp};
 use assay::exec::root;
 use assay::exec::shell::{EnterError, Shell};
 use assay::measurement::pricing::Estimate;
@@ -81,6 +82,9 @@ impl PlannedRun {
         if let Some(key) = &options.sign {
             attestation::can_sign(key).map_err(usage)?;
         }
+        if let Some(server) = &options.timestamp {
+            timestamp::can_stamp(server).map_err(usage)?;
+        }
         let suite = ClaimSuite::read(&folder).map_err(usage)?;
         probes::check_deviations(&suite).map_err(usage)?;
         let definitions = Definition::all(&settings).map_err(usage)?;
@@ -127,8 +131,9 @@ impl PlannedRun {
             true => plan.kinds().into_iter().map(|on| Use { what: Shared::Device, on, at_rest: false }).collect(),
             false => uses(&suite, &plan),
         };
-        let (target, evidence, sign) = (target.clone(), options.evidence.clone(), options.sign.clone());
-        let spec = RunSpec { settings, folder, suite, plan, target, arch, host, evidence, sign };
+        let (evidence, sign, timestamp) = (options.evidence.clone(), options.sign.clone(), options.timestamp.clone());
+        let target = target.clone();
+        let spec = RunSpec { settings, folder, suite, plan, target, arch, host, evidence, sign, timestamp };
         let provisioning = Provisioning { options, uses, quote, found, own };
         Ok(Some(PlannedRun { spec, provisioning }))
     }
@@ -206,6 +211,8 @@ async fn scenarios(
         taken = fixtures.load_image() => taken.map_err(usage)?,
         () = signals.any() => return Err(interrupted()),
     }
+    let checks = rehearsal::checks(&features, state.plan(), &fixtures).await;
+    run.seal_plan(fixtures.options().limits(), &checks).map_err(infrastructure)?;
     let endpoint = settings.fake_aws.endpoint.as_ref().filter(|_| *target == TargetSpec::Ec2);
     let fake_aws = endpoint.map(|endpoint| format!(" (not AWS: a stand-in at {endpoint})")).unwrap_or_default();
     let (id, folder) = (&context.run, evidence.folder().display());

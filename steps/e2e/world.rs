@@ -1,10 +1,12 @@
 //! Holds the state of one scenario: its samples, the checks it made, and their results.
 
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use anyhow::Context as _;
 use assay::base::stats::LOOKS;
 use assay::base::unit::Unit;
+use assay::evidence::sealed_plan::{MEASURED, PlannedCheck};
 use assay::measurement::Value;
 use assay::measurement::start::REFUSED;
 use assay::run::ScenarioChecks;
@@ -30,6 +32,8 @@ pub struct ScenarioWorld {
     /// For a control: the probe that its check must fail on.
     pub fails_on: Option<String>,
     pub steps: Vec<Step>,
+    /// The checks that steps have asked for, if the scenario only notes them for the plan.
+    pub rehearsed: Option<Vec<PlannedCheck>>,
 }
 
 impl std::fmt::Debug for ScenarioWorld {
@@ -49,7 +53,13 @@ impl ScenarioWorld {
             checks: ScenarioChecks::default(),
             fails_on: None,
             steps: Vec::new(),
+            rehearsed: None,
         })
+    }
+
+    /// Makes a world in which nothing is measured: each check is only noted, and each value stands for what will be.
+    pub async fn rehearsing() -> anyhow::Result<ScenarioWorld> {
+        Ok(ScenarioWorld { rehearsed: Some(Vec::new()), ..ScenarioWorld::new().await? })
     }
 
     /// Makes this sample set the one that the following steps are about.
@@ -61,12 +71,20 @@ impl ScenarioWorld {
 
     /// Returns the one value of a probe in the current sample set.
     pub fn value(&self, probe: &str) -> Option<&Value> {
+        static LATER: LazyLock<Value> = LazyLock::new(|| MEASURED.into());
+        if self.rehearsed.is_some() {
+            return Some(&LATER);
+        }
         self.subject.samples.iter().find(|sample| sample.probe == probe).map(|sample| &sample.value)
     }
 
     /// Checks every sample of a probe in the current sample set against a rule, as [`ScenarioChecks::check`] does.
     /// Samples of a workload that never started are not judged.
     pub fn check(&mut self, probe: &str, unit: Unit, rule: Rule) -> anyhow::Result<()> {
+        if let Some(planned) = &mut self.rehearsed {
+            planned.push(PlannedCheck { probe: probe.to_owned(), unit, rule });
+            return Ok(());
+        }
         if let Some(Value::Text(refusal)) = self.value(REFUSED).cloned() {
             return Err(self.checks.block(Reason::Infrastructure { during: Phase::Start, message: refusal }));
         }
@@ -130,8 +148,11 @@ impl ScenarioWorld {
 
     /// Checks that the median of a ratio is at least `bound`, with as many pairs as it takes to decide, up to the last look.
     pub async fn check_ratio(&mut self, probe: &str, bound: f64) -> anyhow::Result<()> {
-        let (way, beside) = self.pairs.context("no pairs were measured")?;
         let rule = Rule::MedianAtLeast { bound };
+        if self.rehearsed.is_some() {
+            return self.check(probe, Unit::Times, rule);
+        }
+        let (way, beside) = self.pairs.context("no pairs were measured")?;
         for look in 1..LOOKS.len() {
             let decided = self.subject.check(probe, Unit::Times, rule.clone()).outcome.verdict != Verdict::Inconclusive;
             if decided || !self.fixtures.machines().native().await? {

@@ -15,13 +15,14 @@ use serde_json::{Value as Json, json};
 use crate::base::digest::sha256_of;
 use crate::evidence::bundle::{EvidenceBundle, SandboxedDir};
 use crate::evidence::checksums::{SIGNATURE, STATEMENT, SUMS};
+use crate::evidence::sealed_plan::PLAN;
 use crate::verdict::Verdict;
 
 /// The signature's namespace: signatures for other purposes are rejected.
 pub const NAMESPACE: &str = "assay";
 const PROGRAM: &str = "ssh-keygen";
 
-/// Makes the statement about a sealed run. Its subjects are the checksums, the image and the commit that was run.
+/// Makes the statement about a sealed run. Its subjects are the checksums, the plan, the image and the commit that was run.
 ///
 /// The result is `PASSED` only if every claim was judged and holds, `WARNED` if some were not run or are declared
 /// deviations, and `FAILED` if a claim fails, could not be judged, or the run was not completed.
@@ -30,6 +31,9 @@ pub fn statement(bundle: &EvidenceBundle) -> anyhow::Result<Json> {
         sha256_of(bundle.folder.reader(name)?).with_context(|| format!("cannot read {name}"))
     };
     let mut subjects = vec![json!({ "name": SUMS, "digest": { "sha256": sha256(SUMS)? } })];
+    if bundle.folder.file(PLAN).is_ok() {
+        subjects.push(json!({ "name": PLAN, "digest": { "sha256": sha256(PLAN)? } }));
+    }
     let text = |pointer: &str| bundle.run.pointer(pointer).and_then(Json::as_str);
     if let Some(digest) = text("/image/digest").and_then(|digest| digest.strip_prefix("sha256:")) {
         let name = text("/image/name").unwrap_or("image");
@@ -101,8 +105,8 @@ fn missing(error: std::io::Error) -> anyhow::Error {
     anyhow::anyhow!("cannot start {PROGRAM}: {error}: install OpenSSH's client (Debian: openssh-client), 8.2 or newer")
 }
 
-/// Signs a file. It inherits the terminal, because it may ask for a passphrase.
-fn sign(path: &Path, key: &Path) -> anyhow::Result<()> {
+/// Signs a file; the signature lies beside it. It inherits the terminal, because it may ask for a passphrase.
+pub fn sign(path: &Path, key: &Path) -> anyhow::Result<()> {
     let mut command = Command::new(PROGRAM);
     command.args(["-Y", "sign", "-q", "-n", NAMESPACE, "-f"]).arg(key).arg(path);
     let output = command.stdin(Stdio::inherit()).output().map_err(missing)?;
@@ -111,15 +115,16 @@ fn sign(path: &Path, key: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Describes who signed the statement: a name from the file of allowed signers (`ssh-keygen`'s `ALLOWED SIGNERS`), or
+/// Describes who signed a file: a name from the file of allowed signers (`ssh-keygen`'s `ALLOWED SIGNERS`), or
 /// an unknown key if no such file is given.
-pub fn signer(folder: &SandboxedDir, allowed: Option<&Path>) -> anyhow::Result<String> {
-    let (statement, signature) = (folder.file(STATEMENT)?, folder.file(SIGNATURE)?);
+pub fn signer(folder: &SandboxedDir, file: &str, allowed: Option<&Path>) -> anyhow::Result<String> {
+    let (name, file) = (format!("{file}.sig"), folder.file(file)?);
+    let (signed, signature) = (file.file_name().unwrap_or_default().display().to_string(), folder.file(&name)?);
     let fits = |command: &mut Command| -> anyhow::Result<String> {
-        let text = File::open(&statement).with_context(|| format!("cannot read {STATEMENT}"))?;
+        let text = File::open(&file).with_context(|| format!("cannot read {signed}"))?;
         let answer = command.args(["-n", NAMESPACE, "-s"]).arg(&signature).stdin(text).output().map_err(missing)?;
         let printed = String::from_utf8_lossy(&[answer.stdout, answer.stderr].concat()).trim().to_owned();
-        anyhow::ensure!(answer.status.success(), "{SIGNATURE} does not fit {STATEMENT}: {printed}");
+        anyhow::ensure!(answer.status.success(), "{name} does not fit {signed}: {printed}");
         Ok(printed)
     };
     let Some(allowed) = allowed else {
@@ -136,13 +141,13 @@ pub fn signer(folder: &SandboxedDir, allowed: Option<&Path>) -> anyhow::Result<S
     let found = find.stdin(Stdio::null()).output().map_err(missing)?;
     let names = String::from_utf8_lossy(&found.stdout).into_owned();
     let mut last = anyhow::anyhow!(
-        "{SIGNATURE} is by no signer in {}: {}",
+        "{name} is by no signer in {}: {}",
         allowed.display(),
         String::from_utf8_lossy(&found.stderr).trim()
     );
-    for name in names.lines().filter(|_| found.status.success()) {
-        match fits(Command::new(PROGRAM).args(["-Y", "verify", "-I", name, "-f"]).arg(copy.path())) {
-            Ok(printed) => return Ok(format!("signed by {name}: {printed}")),
+    for who in names.lines().filter(|_| found.status.success()) {
+        match fits(Command::new(PROGRAM).args(["-Y", "verify", "-I", who, "-f"]).arg(copy.path())) {
+            Ok(printed) => return Ok(format!("signed by {who}: {printed}")),
             Err(error) => last = error,
         }
     }

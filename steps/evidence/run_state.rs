@@ -46,7 +46,7 @@ pub struct Tally {
 
 /// The state of a run: the plan, and the results so far.
 pub struct RunState {
-    register: Register,
+    pub register: Register,
     plan: Plan,
     deviations: Deviations,
     evidence: Arc<EvidenceWriter>,

@@ -3,6 +3,7 @@
 mod agreement;
 mod merged;
 mod origin;
+mod planned;
 mod reread;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,9 @@ use crate::evidence::ClaimResult;
 use crate::evidence::attestation;
 use crate::evidence::bundle::{self, EvidenceBundle, SandboxedDir};
 use crate::evidence::checksums::{self, Finding, SIGNATURE, STATEMENT, SUMS};
+use crate::evidence::sealed_plan::PLAN;
+
+pub use planned::findings_of as differences_from_plan;
 
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Verification {
@@ -26,6 +30,8 @@ pub struct Verification {
     pub agrees: Vec<String>,
     /// A finding for each thing that does not.
     pub findings: Vec<Finding>,
+    /// Whether it was sealed before it was measured: it has a plan.
+    pub sealed: bool,
     /// Who signed the statement, or why that is not known.
     pub signature: String,
     /// Whether its signature counts.
@@ -46,6 +52,9 @@ impl Verification {
         for Finding { file, problem } in &self.findings {
             text += &format!("✘ {file}: {problem}\n");
         }
+        if !self.sealed {
+            text += &format!("– not sealed before it was measured: it has no {PLAN}\n");
+        }
         text += &format!("{} {}\n", if self.signed { "✔" } else { "–" }, self.signature);
         text + &match self.findings.len() {
             0 => format!("{}: everything agrees", path.display()),
@@ -55,14 +64,25 @@ impl Verification {
     }
 }
 
+/// What a verification relies on besides the folder.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trust<'a> {
+    /// The file of allowed signers.
+    pub allowed: Option<&'a Path>,
+    /// The certificates of the time-stamp server's authority.
+    pub authority: Option<&'a Path>,
+    /// Whether the runs before it in the same folder must be there.
+    pub history: bool,
+}
+
 /// Checks a run's folder: its checksums; that its verdicts follow from its samples and match its claims, scenarios and
-/// declarations; its statement; and its signature, by the `allowed` signers if given. In a merged bundle, checks each
-/// part the same way, and that the merged verdicts are those of the parts.
-pub fn verify(path: &Path, allowed: Option<&Path>) -> anyhow::Result<Verification> {
+/// declarations; that it was judged as planned before; its statement; and its signature, by the allowed signers if given.
+/// In a merged bundle, checks each part the same way, and that the merged verdicts are those of the parts.
+pub fn verify(path: &Path, trust: &Trust) -> anyhow::Result<Verification> {
     let folder = SandboxedDir::open(path)?;
     let mut verification = match bundle::parts(&folder) {
-        Some(parts) => merged::merged(&folder, &parts, allowed)?,
-        None => one_run(&folder, allowed),
+        Some(parts) => merged::merged(&folder, &parts, trust)?,
+        None => one_run(&folder, trust),
     };
     verification.verified = verification.findings.is_empty();
     Ok(verification)
@@ -75,7 +95,7 @@ pub fn findings_of(bundle: &EvidenceBundle, record: &ClaimResult) -> Vec<String>
     agreement::difference_of(bundle, record).into_iter().chain(findings).collect()
 }
 
-fn one_run(folder: &SandboxedDir, allowed: Option<&Path>) -> Verification {
+fn one_run(folder: &SandboxedDir, trust: &Trust) -> Verification {
     let mut verification = sealed(folder);
     match EvidenceBundle::open(folder.path()) {
         Ok(bundle) => {
@@ -97,6 +117,17 @@ fn one_run(folder: &SandboxedDir, allowed: Option<&Path>) -> Verification {
                 let kinds = kinds(&bundle);
                 format!("the claims, scenarios, controls and declarations are those in features/{kinds}")
             });
+            verification.sealed = folder.file(PLAN).is_ok();
+            match planned::check(&bundle, trust) {
+                Ok(sentence) => verification.agrees.extend(sentence),
+                Err(findings) => verification.findings.extend(findings),
+            }
+            if trust.history {
+                match planned::history(&bundle, folder.path()) {
+                    Ok(sentence) => verification.agrees.push(sentence),
+                    Err(error) => verification.findings.push(Finding::new(PLAN, format!("{error:#}"))),
+                }
+            }
             let stated = statement(&bundle);
             verification.take(stated, || format!("{STATEMENT} is about these checksums, this image and this commit"));
         }
@@ -104,13 +135,13 @@ fn one_run(folder: &SandboxedDir, allowed: Option<&Path>) -> Verification {
             verification.findings.push(Finding::new("verdicts.json", format!("nothing can be judged again: {error:#}")))
         }
     }
-    match (folder.file(SIGNATURE).is_ok(), allowed) {
+    match (folder.file(SIGNATURE).is_ok(), trust.allowed) {
         (false, None) => verification.signature = "not signed: the bundle's origin cannot be verified".to_owned(),
         (false, Some(_)) => {
             verification.signature = "not signed".to_owned();
             verification.findings.push(Finding::new(SIGNATURE, "there is none, and allowed signers are named"));
         }
-        (true, allowed) => match attestation::signer(folder, allowed) {
+        (true, allowed) => match attestation::signer(folder, STATEMENT, allowed) {
             Ok(signer) => (verification.signature, verification.signed) = (signer, true),
             Err(error) => {
                 verification.signature = "the signature does not count".to_owned();
@@ -173,4 +204,4 @@ fn statement(bundle: &EvidenceBundle) -> Vec<Finding> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

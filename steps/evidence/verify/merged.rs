@@ -2,24 +2,25 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 
 use serde_json::Value as Json;
 
-use super::{Finding, Verification, agreement, one_run, sealed};
+use super::{Finding, Trust, Verification, agreement, one_run, sealed};
 use crate::evidence::bundle::SandboxedDir;
 use crate::evidence::merge::{Merged, PARTS, is_part_name};
 
 /// Checks each part as a run, and the merged files.
-pub(super) fn merged(folder: &SandboxedDir, parts: &[String], allowed: Option<&Path>) -> anyhow::Result<Verification> {
+pub(super) fn merged(folder: &SandboxedDir, parts: &[String], trust: &Trust) -> anyhow::Result<Verification> {
     let mut verification = sealed(folder);
+    verification.sealed = true;
     let mut signatures = BTreeSet::new();
     let names: BTreeSet<&String> = parts.iter().filter(|name| is_part_name(name)).collect();
     for name in names {
         let place = format!("{PARTS}/{name}");
         // A part is one run: a merged one could hold itself.
-        match folder.folder(&place).map(|part| one_run(&part, allowed)) {
-            Ok(Verification { agrees, findings, signature, signed, .. }) => {
+        match folder.folder(&place).map(|part| one_run(&part, trust)) {
+            Ok(Verification { agrees, findings, sealed, signature, signed, .. }) => {
+                verification.sealed &= sealed;
                 verification.agrees.extend(agrees.into_iter().map(|sentence| format!("{place}: {sentence}")));
                 verification.findings.extend(
                     findings.into_iter().map(|found| Finding::new(&format!("{place}/{}", found.file), found.problem)),
@@ -84,7 +85,7 @@ mod tests {
     use serde_json::json;
 
     use super::super::tests::{SealedRun, claim};
-    use super::super::verify;
+    use super::super::{Trust, verify};
     use super::*;
     use crate::evidence::checksums;
     use crate::report::finalize::Rebuilt;
@@ -119,7 +120,7 @@ mod tests {
     #[test]
     fn an_unchanged_bundle_agrees_and_its_reports_are_made_again_to_the_byte() {
         let whole = merged();
-        let verification = verify(whole.path(), None).unwrap();
+        let verification = verify(whole.path(), &Trust::default()).unwrap();
         assert_eq!((verification.findings, verification.verified), (vec![], true));
         assert!(
             verification.agrees.iter().any(|printed| printed.starts_with("parts/vm-arm64: every check, statistic"))

@@ -8,13 +8,13 @@ use tempfile::TempDir;
 use super::*;
 
 /// A sealed copy of a recorded run, or several of them merged. Evidence files that were not recorded exist and are empty.
-pub(super) struct SealedRun {
+pub(in crate::evidence) struct SealedRun {
     pub folder: PathBuf,
     _all: TempDir,
 }
 
 impl SealedRun {
-    pub(super) fn sealed() -> SealedRun {
+    pub(in crate::evidence) fn sealed() -> SealedRun {
         let run = SealedRun::within(tempfile::tempdir().unwrap());
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/selfcheck"), run.path());
         for claim in EvidenceBundle::open(run.path()).unwrap().verdicts.claims {
@@ -30,16 +30,16 @@ impl SealedRun {
     }
 
     /// Returns the run that is the folder "out" of a temporary one.
-    pub(super) fn within(all: TempDir) -> SealedRun {
+    pub(in crate::evidence) fn within(all: TempDir) -> SealedRun {
         SealedRun { folder: all.path().join("out"), _all: all }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::evidence) fn path(&self) -> &Path {
         &self.folder
     }
 
     /// Seals it (again), as an attacker would to hide a change.
-    pub(super) fn seal(&self, key: Option<&Path>) {
+    pub(in crate::evidence) fn seal(&self, key: Option<&Path>) {
         checksums::seal(&SandboxedDir::open(self.path()).unwrap()).unwrap();
         if let Ok(bundle) = EvidenceBundle::open(self.path()) {
             attestation::attest(&bundle, key).unwrap();
@@ -50,7 +50,7 @@ impl SealedRun {
         serde_json::from_str(&fs::read_to_string(self.path().join(name)).unwrap()).unwrap()
     }
 
-    pub(super) fn change(&self, name: &str, change: impl FnOnce(&mut Json)) {
+    pub(in crate::evidence) fn change(&self, name: &str, change: impl FnOnce(&mut Json)) {
         let mut json = self.json(name);
         let before = json.clone();
         change(&mut json);
@@ -75,12 +75,12 @@ impl SealedRun {
         });
     }
 
-    pub(super) fn findings(&self) -> Vec<Finding> {
-        verify(self.path(), None).unwrap().findings
+    pub(in crate::evidence) fn findings(&self) -> Vec<Finding> {
+        verify(self.path(), &Trust::default()).unwrap().findings
     }
 
     /// Asserts that there is a finding in this file with this text.
-    pub(super) fn names(&self, file: &str, problem: &str) {
+    pub(in crate::evidence) fn names(&self, file: &str, problem: &str) {
         let findings = self.findings();
         let found = findings.iter().any(|finding| finding.file == file && finding.problem.contains(problem));
         assert!(found, "nothing in {file} says {problem:?}: {findings:#?}");
@@ -247,7 +247,7 @@ fn what_is_missing_cut_off_foreign_or_newer_is_told_and_nothing_panics() {
         fs::remove_file(run.path().join(name)).unwrap();
         assert!(run.findings().iter().any(|finding| finding.file == name), "{name}: {:?}", run.findings());
     }
-    let nowhere = verify(Path::new("/nowhere"), None).unwrap_err().to_string();
+    let nowhere = verify(Path::new("/nowhere"), &Trust::default()).unwrap_err().to_string();
     assert!(nowhere.starts_with("cannot read /nowhere: name the folder of a run"), "{nowhere}");
 }
 
@@ -267,7 +267,8 @@ fn a_signature_counts_by_the_allowed_signers_and_for_this_statement_only() {
     let (alice, allows_alice) = key(keys.path(), "alice");
     let run = SealedRun::sealed();
     let signature = |allowed: Option<&Path>| {
-        let Verification { signature, findings, .. } = verify(run.path(), allowed).unwrap();
+        let Verification { signature, findings, .. } =
+            verify(run.path(), &Trust { allowed, ..Trust::default() }).unwrap();
         (signature, findings.into_iter().map(|finding| finding.problem).collect::<String>())
     };
     assert!(signature(Some(&allows_alice)).1.contains("there is none, and allowed signers are named"));

@@ -10,7 +10,7 @@ use assay::evidence::attestation;
 use assay::evidence::bundle::{EvidenceBundle, SandboxedDir};
 use assay::evidence::checksums::{SUMS, seal};
 use assay::evidence::merge::{Merged, Part};
-use assay::evidence::verify::verify;
+use assay::evidence::verify::{Trust, verify};
 use assay::report;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
@@ -186,7 +186,7 @@ fuzz_target!(|input: Input| {
     }
     let path = tempfile::tempdir().expect("a folder");
     write(path.path(), &files);
-    let _ = verify(path.path(), None);
+    let _ = verify(path.path(), &Trust::default());
     let Ok(bundle) = EvidenceBundle::open(path.path()) else { return };
     let report = usize::from(input.report) % (report::FILES.len() + 2);
     match report::FILES.get(report) {
