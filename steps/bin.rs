@@ -4,6 +4,7 @@
 mod absent;
 #[cfg(feature = "run")]
 mod machines;
+mod replicate;
 mod reports;
 
 use std::fmt::Display;
@@ -101,6 +102,12 @@ enum Todo {
         #[arg(long)]
         json: bool,
     },
+    /// Run the claims of a bundle again, and say for each whether both runs agree
+    ///
+    /// Checks the bundle, names what differs here, and leaves a bundle of its own with a statement about the first one.
+    ///
+    /// Exit status: 0 no claim disagrees; 1 a claim disagrees, or the bundle cannot be relied on; 3 nothing can be said.
+    Replicate(Box<replicate::Replicate>),
     /// Falsify a run's evidence, one change at a time, and check that nothing falsified is reported as holding
     ///
     /// Exit status: 0 every mutant was caught; 1 one survived, or the run's samples do not support its verdicts.
@@ -159,6 +166,7 @@ pub fn main() -> ExitStatus {
             let (allowed, authority) = (allowed_signers.as_deref(), time_authority.as_deref());
             reports::verify(&folder, &Trust { allowed, authority, history }, json)
         }
+        Todo::Replicate(arguments) => replicate::replicate(&arguments),
         Todo::History { folder, json } => reports::history(&folder, json),
         Todo::Plan { target, suite } => settings().and_then(|settings| plan(target.as_deref(), &suite, &settings)),
         Todo::Coverage { target, suite } => {

@@ -6,6 +6,7 @@ pub mod checksums;
 pub mod earlier;
 pub mod history;
 pub mod merge;
+pub mod replication;
 #[cfg(feature = "run")]
 pub mod run_state;
 pub mod sealed_plan;

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::base::unit::{Bytes, Duration, Ratio, Unit};
+
 /// A claim's id: `A6-4` is the fourth claim of section A.6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClaimId {
@@ -102,6 +104,28 @@ pub enum Shared {
     BaselineRuns,
 }
 
+/// How far the figures of two runs may be apart and still be the same: a share of the first, or an amount in a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Margin {
+    Share(f64),
+    Of(f64, Unit),
+}
+
+impl TryFrom<String> for Margin {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Margin, String> {
+        let share = text.parse().map(|share: Ratio| Margin::Share(share.value())).ok();
+        let size = || text.parse().map(|size: Bytes| Margin::Of(size.value(), Unit::Bytes)).ok();
+        let time = || text.parse().map(|time: Duration| Margin::Of(time.value(), Unit::Seconds)).ok();
+        share
+            .or_else(size)
+            .or_else(time)
+            .ok_or_else(|| format!("\"{text}\" is not a margin: write it as 10 %, 2 MB or 50 ms"))
+    }
+}
+
 impl Claim {
     /// Returns whether a scenario of it is about time or CPU, or shares what it measures with one that may be: then the
     /// rest of the host must be at rest.
@@ -124,6 +148,9 @@ pub struct Claim {
     pub typical: Option<String>,
     /// The bound that the claim promises and is judged by.
     pub bound: String,
+    /// How far its figures may be from those of another run that agrees.
+    #[serde(default)]
+    pub margin: Option<Margin>,
     /// The wrong subject that the same check must reject, if the claim has a control.
     #[serde(default)]
     pub control: Option<String>,
@@ -185,6 +212,15 @@ mod tests {
         ids.sort();
         assert_eq!(ids.iter().map(ToString::to_string).collect::<Vec<_>>(), ["A2-4", "A2-12", "A10-1"]);
         assert!("B1-1".parse::<ClaimId>().is_err() && "A1".parse::<ClaimId>().is_err());
+    }
+
+    #[test]
+    fn a_margin_is_a_share_or_an_amount() {
+        let margin = |text: &str| Margin::try_from(text.to_owned());
+        assert_eq!(margin("10 %"), Ok(Margin::Share(0.1)));
+        assert_eq!(margin("2 MB"), Ok(Margin::Of(2e6, Unit::Bytes)));
+        assert_eq!(margin("50 ms"), Ok(Margin::Of(0.05, Unit::Seconds)));
+        assert!(margin("much").unwrap_err().contains("write it as 10 %"), "{:?}", margin("much"));
     }
 
     #[test]

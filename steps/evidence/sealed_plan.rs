@@ -14,7 +14,7 @@ use crate::claims::register::{Claim, ClaimId, Register, Requirement};
 use crate::evidence::ClaimResult;
 use crate::evidence::bundle::{EvidenceBundle, SandboxedDir};
 use crate::verdict::claim_verdict::{Attempt, ControlResult, ScenarioResult, Step};
-use crate::verdict::{Check, Judged, Rule};
+use crate::verdict::{Check, Judged, Rule, Verdict};
 
 pub const PLAN: &str = "plan.json";
 pub const SIGNATURE: &str = "plan.json.sig";
@@ -100,11 +100,11 @@ impl PlannedScenario {
 }
 
 impl PlannedCheck {
-    /// Returns whether a check was made as planned. What a workload was not given at all, it breaks by `….unset`.
-    pub fn is(&self, made: &Check) -> bool {
+    /// Returns whether a check was made as planned. A limit that a workload was not given at all breaks `….unset`.
+    pub fn is(&self, Judged { check: made, outcome, .. }: &Judged) -> bool {
         let measured = |rule: &Rule| matches!(rule, Rule::Equals { value } if *value == MEASURED.into());
         let rule = self.rule == made.rule || measured(&self.rule) && self.rule.relation() == made.rule.relation();
-        let unset = made.probe.strip_suffix(".unset") == Some(&self.probe);
+        let unset = made.probe.strip_suffix(".unset") == Some(&self.probe) && outcome.verdict != Verdict::Holds;
         unset || (self.probe == made.probe && self.unit == made.unit && rule)
     }
 

@@ -18,6 +18,7 @@ use crate::evidence::ClaimResult;
 use crate::evidence::attestation;
 use crate::evidence::bundle::{self, EvidenceBundle, SandboxedDir};
 use crate::evidence::checksums::{self, Finding, SIGNATURE, STATEMENT, SUMS};
+use crate::evidence::replication::{self, REPLICATION};
 use crate::evidence::sealed_plan::PLAN;
 
 pub use planned::findings_of as differences_from_plan;
@@ -127,6 +128,11 @@ fn one_run(folder: &SandboxedDir, trust: &Trust) -> Verification {
                     Ok(sentence) => verification.agrees.push(sentence),
                     Err(error) => verification.findings.push(Finding::new(PLAN, format!("{error:#}"))),
                 }
+            }
+            match replication::check(&bundle) {
+                Some(Ok(sentence)) => verification.agrees.push(sentence),
+                Some(Err(error)) => verification.findings.push(Finding::new(REPLICATION, format!("{error:#}"))),
+                None => {}
             }
             let stated = statement(&bundle);
             verification.take(stated, || format!("{STATEMENT} is about these checksums, this image and this commit"));

@@ -36,7 +36,7 @@ pub fn mutants(claim: &ClaimResult, plan: &SealedPlan, bundle: &EvidenceBundle) 
             scenario.steps.iter().enumerate().filter_map(|(n, step)| Some((n, step.checks.as_ref()?.first()?)))
         {
             let made = claim.all_attempts().flat_map(|attempt| &attempt.checks);
-            let made = made.into_iter().any(|judged| check.is(&judged.check));
+            let made = made.into_iter().any(|judged| check.is(judged));
             if made && check.rule != Rule::Recorded {
                 let other = with(&|planned| {
                     let checks = planned.scenarios[place].steps[step].checks.iter_mut().flatten();

@@ -159,7 +159,7 @@ fn other_rule(attempt: &Attempt, scenario: &PlannedScenario) -> Option<String> {
         rest = later;
         let planned = scenario.steps.iter().find(|planned| planned.line == step.line);
         let Some(planned) = planned.and_then(|planned| planned.checks.as_ref()) else { continue };
-        let other = planned.iter().zip(made).find(|(planned, made)| !planned.is(&made.check));
+        let other = planned.iter().zip(made).find(|(planned, made)| !planned.is(made));
         if let Some((planned, made)) = other {
             let rule = made.check.rule.format(made.check.unit);
             let (planned, probe) = (planned.format(), &made.check.probe);
