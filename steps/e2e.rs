@@ -24,6 +24,7 @@ mod own;
 mod registry;
 mod resources;
 mod service;
+mod up;
 mod wrong_subjects;
 
 use crate::e2e::options::Options;

@@ -100,6 +100,16 @@ impl<'a> UnitFile<'a> {
         }
     }
 
+    /// Returns the text without those settings of a list whose value is `unwanted`.
+    pub fn without(&self, section: &str, key: &str, unwanted: impl Fn(&str) -> bool) -> String {
+        let mut text = self.text.to_owned();
+        for setting in self.of(section, key).rev().filter(|setting| unwanted(&setting.value)) {
+            let line = self.text[..setting.place.start].rfind('\n').map_or(0, |end| end + 1);
+            text.replace_range(line..setting.end, "");
+        }
+        text
+    }
+
     /// Returns the text with one more value for a setting that is a list.
     pub fn with_line(&self, section: &str, key: &str, value: &str) -> String {
         let begun = self.sections.iter().find(|(name, _)| *name == section).map(|(_, end)| *end);

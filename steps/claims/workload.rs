@@ -1,14 +1,19 @@
 //! Reads the folder of your own workload: how it is deployed, and the features that state its claims.
 //!
 //! ```text
-//! DIR/workload.toml               its name, and its image
+//! DIR/workload.toml               its name, its image, the images of other references, and whether its units are root's
 //! DIR/quadlets/NAME.container     how it is deployed, with @IMAGE@ for the image
 //! DIR/quadlets/NAME.container.d/  its drop-ins, if it has any: *.conf, also in container.d/, for all Quadlets
+//! DIR/quadlets/                   other Quadlets that are deployed with it, and what they name beside them
+//! DIR/files/                      what the machine is given: etc/… at /etc/…, home/… in the user's home
+//! DIR/secrets.toml                Podman's secrets
 //! DIR/features/                   its claims: claims.toml and *.feature, in the format of the annex's features
 //! ```
 
 pub mod change;
+pub mod question;
 pub mod scaffold;
+pub mod set;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -19,25 +24,35 @@ use serde::Deserialize;
 
 use crate::base::commands;
 use crate::base::unit_file::UnitFile;
+use set::QuadletSet;
 
-const FILE: &str = "workload.toml";
+pub const FILE: &str = "workload.toml";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
-    /// Its name, which is also the name of its unit.
+    /// Its name, which is also the name of its unit; of a template, with an instance: `web@one`.
     pub name: String,
-    /// The image to use if no option names another, in the format of `--image`.
-    pub image: String,
+    /// The image that @IMAGE@ stands for if no option names another, in the format of `--image`.
+    pub image: Option<String>,
     /// Its Quadlet, with its drop-ins after it.
     pub quadlet: String,
+    /// What is deployed with it.
+    pub set: QuadletSet,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WorkloadFile {
     name: String,
-    image: String,
+    image: Option<String>,
+    #[serde(default)]
+    root: bool,
+    #[serde(default)]
+    images: BTreeMap<String, String>,
 }
+
+/// The image under test, in a Quadlet.
+pub const IMAGE: &str = "@IMAGE@";
 
 impl Workload {
     pub fn read(folder: &Path) -> anyhow::Result<Workload> {
@@ -46,25 +61,77 @@ impl Workload {
             format!("{} is not a workload's folder (`{}` makes one)", folder.display(), commands::assay("init DIR"))
         })?;
         let file: WorkloadFile = toml::from_str(&text).with_context(|| path.display().to_string())?;
-        check_name(&file.name).with_context(|| path.display().to_string())?;
+        file.name.splitn(2, '@').try_for_each(check_name).with_context(|| path.display().to_string())?;
+        if let Some((image, _)) = file.images.iter().find(|(_, from)| from.trim().is_empty()) {
+            bail!("{}: the image {image} is taken from nowhere: write debian-package:NAME, oci:DIR, …", path.display());
+        }
         let path = folder.join(quadlet_path(&file.name));
-        let mut quadlet = read_unit(&path)?;
         if let Some(other) = drop_ins(&path, "service")?.first() {
             let instead = format!("{}.d/", quadlet_path(&file.name));
             bail!("{}: a drop-in of the service is not deployed: move it to {instead}", other.display());
         }
-        for path in drop_ins(&path, "container")? {
-            let text = read_unit(&path)?;
-            // Podman before 5.0 reads no drop-ins of Quadlets, and to the rest of the file they are no different.
-            let end = if quadlet.ends_with('\n') { "\n" } else { "\n\n" };
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            quadlet += &format!("{end}# {name}\n{}", text.trim_start_matches('\u{feff}'));
+        let quadlet = joined(&path, &drop_ins(&path, "container")?)?;
+        let own = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let set = QuadletSet::read(folder, &own)?;
+        let images = file.images.into_iter().map(|(image, from)| (image, beside(folder, from))).collect();
+        let workload = Workload {
+            name: file.name,
+            image: file.image,
+            quadlet,
+            set: QuadletSet { root: file.root, images, ..set },
+        };
+        match (&workload.image, workload.takes_image()) {
+            (Some(_), false) => {
+                let image =
+                    UnitFile::parse(&workload.quadlet).last("Container", "Image").unwrap_or("nothing").to_owned();
+                let found = format!("{}: its image is {image}, so the image under test would not run", path.display());
+                bail!("{found}: write Image={IMAGE} in its section [Container]")
+            }
+            (None, true) => bail!("{}: no image stands for {IMAGE}: write image = \"…\"", folder.join(FILE).display()),
+            _ => workload.set.check(folder, &workload.quadlet)?,
         }
-        let image = UnitFile::parse(&quadlet).last("Container", "Image").unwrap_or("nothing").to_owned();
-        let found = || format!("{}: its image is {image}, so the image under test would not run", path.display());
-        ensure!(image == "@IMAGE@", "{}: write Image=@IMAGE@ in its section [Container]", found());
-        Ok(Workload { name: file.name, image: file.image, quadlet })
+        Ok(workload)
     }
+
+    /// Returns whether a Quadlet asks for the image under test.
+    pub fn takes_image(&self) -> bool {
+        let all = [&self.quadlet].into_iter().chain(self.set.quadlets.values());
+        all.map(|text| UnitFile::parse(text)).any(|file| file.last("Container", "Image") == Some(IMAGE))
+    }
+
+    /// Returns the name of the file of its Quadlet.
+    pub fn file(&self) -> String {
+        quadlet_file(&self.name)
+    }
+
+    /// Returns the services of all Quadlets, without their ending; its own is the first.
+    pub fn services(&self) -> Vec<String> {
+        let others = self.set.quadlets.iter().filter_map(|(file, text)| set::service(file, text));
+        [self.name.clone()].into_iter().chain(others).collect()
+    }
+}
+
+/// Returns where an image is taken from, with the path of a layout or archive in the workload's folder.
+fn beside(folder: &Path, image: String) -> String {
+    match image.split_once(':') {
+        Some((scheme @ ("oci" | "oci-archive"), path)) if !path.starts_with('/') => {
+            format!("{scheme}:{}", folder.join(path).display())
+        }
+        _ => image,
+    }
+}
+
+/// Reads a Quadlet with its drop-ins after it: Podman before 5.0 reads none, and to the rest of the file they are no
+/// different.
+fn joined(path: &Path, drop_ins: &[PathBuf]) -> anyhow::Result<String> {
+    let mut quadlet = read_unit(path)?;
+    for path in drop_ins {
+        let text = read_unit(path)?;
+        let end = if quadlet.ends_with('\n') { "\n" } else { "\n\n" };
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        quadlet += &format!("{end}# {name}\n{}", text.trim_start_matches('\u{feff}'));
+    }
+    Ok(quadlet)
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
@@ -102,7 +169,14 @@ fn drop_ins(quadlet: &Path, kind: &str) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 fn quadlet_path(name: &str) -> String {
-    format!("quadlets/{name}.container")
+    format!("quadlets/{}", quadlet_file(name))
+}
+
+fn quadlet_file(name: &str) -> String {
+    match name.split_once('@') {
+        Some((template, _)) => format!("{template}@.container"),
+        None => format!("{name}.container"),
+    }
 }
 
 /// Checks a workload's name, which becomes part of the names of a unit, a file and an image.
@@ -124,7 +198,7 @@ mod tests {
         "[Container]\nImage=@IMAGE@\n\n[Service]\nMemoryMax=64M\nCPUQuota=10%\nMemoryMax=1G\n";
 
     pub(super) fn workload(quadlet: &str) -> Workload {
-        Workload { name: "w".into(), image: "i".into(), quadlet: quadlet.into() }
+        Workload { name: "w".into(), image: Some("i".into()), quadlet: quadlet.into(), set: QuadletSet::default() }
     }
 
     #[test]
@@ -172,6 +246,7 @@ mod tests {
         let error = Workload::read(folder.path()).unwrap_err().to_string();
         assert!(error.contains("w.container.d/10-memory.conf:1: \"MemoryMax=1G\" is not a setting"), "{error}");
 
+        std::fs::remove_dir_all(folder.path().join("quadlets")).unwrap();
         write("workload.toml", "name = \"a-b-c\"\nimage = \"i\"\n");
         write("quadlets/a-b-c.container", "[Container]\nImage=@IMAGE@\n");
         for (folder, names) in [

@@ -185,7 +185,7 @@ impl Host {
     /// Returns the architectures for which a disk or a container's image still has to be made.
     pub fn unmade(&self) -> Vec<Arch> {
         let disks = self.disks.iter().filter(|disk| disk.kept.is_none()).map(|disk| disk.arch);
-        let kept = |program: &Program| baseline::kept(&self.settings.cache, self.device, *program).is_file();
+        let kept = |program: &Program| baseline::kept(&self.settings.cache, self.device, program).is_file();
         let containers = (!Program::ALL.iter().all(kept)).then_some(self.device);
         disks.chain(containers).collect()
     }

@@ -120,7 +120,9 @@ impl Options {
     pub fn folder(&mut self, settings: &Settings) -> anyhow::Result<(PathBuf, Option<Workload>)> {
         let Some(folder) = self.suite.clone() else { return Ok((settings.root.clone(), None)) };
         let workload = Workload::read(&folder)?;
-        self.image.get_or_insert_with(|| workload.image.clone());
+        if self.image.is_none() {
+            self.image = workload.image.clone();
+        }
         Ok((folder, Some(workload)))
     }
 

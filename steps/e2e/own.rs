@@ -47,6 +47,7 @@ async fn ran_within_cpu(world: &mut ScenarioWorld, time: DurationWord, share: Pe
 
 #[when("the workload has been started with an entrypoint that does not exist")]
 async fn started_empty(world: &mut ScenarioWorld) -> anyhow::Result<()> {
+    world.up = Some(QuadletChange::Program);
     about_own(world, QuadletChange::Program, Until::Stopped(1)).await
 }
 

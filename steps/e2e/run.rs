@@ -9,6 +9,7 @@ use crate::e2e::rehearsal;
 use crate::e2e::run_scenarios::{SuiteRun, Use, lost};
 use crate::e2e::tools::{self, DeviceHome};
 use crate::e2e::traced;
+use anyhow::Context as _;
 use assay::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
 use assay::base::host_offers::{Feature, HostOffers, Lack};
 use assay::base::platform::{Arch, MachineKind, TargetSpec, place_name};
@@ -20,7 +21,7 @@ use assay::claims::feature_file;
 use assay::claims::plan::{Capabilities, FeatureFile, Plan, Planned, REFUSAL};
 use assay::claims::register::{Claim, Requirement, Shared};
 use assay::claims::suite::ClaimSuite;
-use assay::claims::workload::Workload;
+use assay::claims::workload::{FILE, Workload};
 use assay::evidence::{attestation, check_empty, earlier, timestamp};
 use assay::exec::root;
 use assay::exec::shell::{EnterError, Shell};
@@ -78,6 +79,9 @@ impl PlannedRun {
         }
         if let Some(reference) = &options.image {
             baseline::look_for(reference).map_err(usage)?;
+        }
+        for (image, from) in own.iter().flat_map(|own| &own.set.images) {
+            baseline::look_for(from).with_context(|| format!("{FILE}: {image}")).map_err(usage)?;
         }
         if let Some(key) = &options.sign {
             attestation::can_sign(key).map_err(usage)?;

@@ -7,6 +7,8 @@ use anyhow::Context as _;
 use assay::base::stats::LOOKS;
 use assay::base::unit::Unit;
 use assay::evidence::sealed_plan::{MEASURED, PlannedCheck};
+use assay::claims::workload::change::QuadletChange;
+use assay::claims::workload::question::Question;
 use assay::measurement::Value;
 use assay::measurement::start::REFUSED;
 use assay::run::ScenarioChecks;
@@ -26,6 +28,10 @@ pub struct ScenarioWorld {
     pub condition: Option<Condition>,
     /// How pairs are made, of which a ratio may need more.
     pairs: Option<(SideBySide, Beside)>,
+    /// What the scenario asks a workload that is up, with the scenarios that it shares its answers with.
+    pub questions: Vec<Question>,
+    /// How the workload that is asked was changed.
+    pub up: Option<QuadletChange>,
     /// The samples that the current step is about.
     subject: SampleSet,
     pub checks: ScenarioChecks,
@@ -49,6 +55,8 @@ impl ScenarioWorld {
             started: Instant::now(),
             condition: None,
             pairs: None,
+            questions: Vec::new(),
+            up: None,
             subject: SampleSet::default(),
             checks: ScenarioChecks::default(),
             fails_on: None,
@@ -126,6 +134,26 @@ impl ScenarioWorld {
             return Err(self.checks.block(Reason::Late { probe, value, high }));
         }
         self.check(probe, Unit::Seconds, Rule::Between { low, high })
+    }
+
+    /// Makes the workload that is up the one that the following steps are about.
+    pub async fn about_up(&mut self, change: QuadletChange) -> anyhow::Result<()> {
+        let up = self.fixtures.own_up(&change, &self.questions).await;
+        self.up = Some(change);
+        self.about(up)
+    }
+
+    /// Checks the answer to the question that a step asks.
+    pub fn check_answer(&mut self, step: &str, probe: &str, unit: Unit, rule: Rule) -> anyhow::Result<()> {
+        let place = Question::of(step).and_then(|asked| self.questions.iter().position(|question| *question == asked));
+        let place = place.with_context(|| format!("\"{step}\" was not asked"))?;
+        let _ = (place, probe, unit, rule);
+        anyhow::bail!("this question cannot be asked yet")
+    }
+
+    /// Checks the time that an answer took. Above the bound on an emulated CPU, it is not judged.
+    pub async fn check_answered_time(&mut self, step: &str, probe: &str, bound: f64) -> anyhow::Result<()> {
+        self.check_answer(step, probe, Unit::Seconds, Rule::AtMost { bound })
     }
 
     /// Ends the attempt, by an error if there was one.

@@ -1,6 +1,7 @@
-//! Makes conventional container images to compare with the workload, from Debian's packages, as slim images are made,
-//! so that no public registry can refuse. They are made once and kept for later runs.
+//! Makes conventional container images from Debian's packages, as slim images are made, so that no public registry can
+//! refuse: to compare with the workload, and for workloads of your own. They are made once and kept for later runs.
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,34 +26,47 @@ const SUITE: &str = "trixie";
 /// Long enough for qemu-user on a busy host.
 const LIMIT: Duration = Duration::from_secs(45 * 60);
 
-/// A program to compare the workload with, and what its image is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A program of a Debian package, and what its image is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     /// Its name in samples and images.
-    pub name: &'static str,
-    package: &'static str,
+    pub name: Cow<'static, str>,
+    package: Cow<'static, str>,
     /// The name and contents of the file that is put at `/`.
     file: Option<(&'static str, &'static str)>,
+    /// What it starts with. If there is nothing, it is the program that has the package's name, or its only one.
     command: &'static [&'static str],
 }
 
+/// What starts a server in the foreground, by package.
+const COMMANDS: [(&str, &[&str]); 4] = [
+    ("nginx", &["/usr/sbin/nginx", "-g", "daemon off;"]),
+    ("redis-server", &["/usr/bin/redis-server", "--protected-mode", "no"]),
+    ("lighttpd", &["/usr/sbin/lighttpd", "-D", "-f", "/etc/lighttpd/lighttpd.conf"]),
+    ("memcached", &["/usr/bin/memcached", "-u", "nobody"]),
+];
+
 impl Program {
     /// The message broker, without changes.
-    pub const MOSQUITTO: Program =
-        Program { name: "mosquitto", package: "mosquitto", file: None, command: &["/usr/sbin/mosquitto"] };
+    pub const MOSQUITTO: Program = Program {
+        name: Cow::Borrowed("mosquitto"),
+        package: Cow::Borrowed("mosquitto"),
+        file: None,
+        command: &["/usr/sbin/mosquitto"],
+    };
     /// Python with its standard library and a program that does what the annex's workload does.
     pub const PYTHON: Program = Program {
-        name: "python",
-        package: "python3",
+        name: Cow::Borrowed("python"),
+        package: Cow::Borrowed("python3"),
         file: Some(("hello.py", HELLO)),
         command: &["/usr/bin/python3", "/hello.py"],
     };
     pub const ALL: [Program; 2] = [Program::MOSQUITTO, Program::PYTHON];
 
     /// Returns the cache key of its image, which changes with everything that goes into it.
-    fn key(self, suite: &str, arch: Arch) -> String {
+    fn key(&self, suite: &str, arch: Arch) -> String {
         let file = self.file.map_or("", |(_, text)| text);
-        let all = [&[MAKE, self.package, file, suite, arch.debian()], self.command].concat();
+        let all = [&[MAKE, &*self.package, file, suite, arch.debian()], self.command].concat();
         sha256(all.join("\0").as_bytes())[..20].to_owned()
     }
 }
@@ -63,9 +77,17 @@ const SCHEME: &str = "debian-package:";
 /// Returns the program of such a reference, or `None` for any other reference.
 pub fn named(reference: &str) -> Option<anyhow::Result<Program>> {
     let name = reference.strip_prefix(SCHEME)?;
-    let known = Program::ALL.into_iter().find(|program| program.name == name);
-    let error = || format!("image {reference} cannot be made: there are {SCHEME}mosquitto and {SCHEME}python");
-    Some(known.with_context(error))
+    if let Some(program) = Program::ALL.into_iter().find(|program| program.name == name) {
+        return Some(Ok(program));
+    }
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if name.len() < 2 || !name.starts_with(plain) || !name.chars().all(|c| plain(c) || "+-.".contains(c)) {
+        return Some(Err(anyhow::anyhow!(
+            "image {reference} cannot be made: \"{name}\" is not the name of a Debian package"
+        )));
+    }
+    let command = COMMANDS.iter().find(|(package, _)| *package == name).map_or(&[][..], |(_, command)| command);
+    Some(Ok(Program { name: name.to_owned().into(), package: name.to_owned().into(), file: None, command }))
 }
 
 /// Checks whether an image could exist: one of a Debian package, or one that [`ContainerImage::look_for`] accepts.
@@ -73,7 +95,7 @@ pub fn look_for(reference: &str) -> anyhow::Result<()> {
     named(reference).map_or_else(|| ContainerImage::look_for(reference), |program| program.map(drop))
 }
 
-pub fn kept(cache: &Path, arch: Arch, program: Program) -> PathBuf {
+pub fn kept(cache: &Path, arch: Arch, program: &Program) -> PathBuf {
     folder(cache).join(format!("{}.tar", program.key(SUITE, arch)))
 }
 
@@ -89,23 +111,23 @@ pub async fn image(
     program: Program,
     progress: &Progress,
 ) -> anyhow::Result<ContainerImage> {
-    let kept = kept(&settings.cache, arch, program);
+    let kept = kept(&settings.cache, arch, &program);
     if !kept.is_file() {
         let folder = folder(&settings.cache);
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let mirror = mirror_address(settings);
         progress.note(format!("image of {}: making it from {mirror}, once", program.name));
-        make(build_dir, program, arch, &mirror, &kept).await.with_context(|| {
+        make(build_dir, &program, arch, &mirror, &kept).await.with_context(|| {
             let setup = commands::setup("");
-            format!("image of {} cannot be made from {mirror}: {setup} installs mmdebstrap", program.name)
+            format!("image of {} cannot be made from {mirror} ({setup} installs mmdebstrap)", program.name)
         })?;
     }
     let wanted = format!("oci-archive:{}", kept.display());
-    let loaded = ContainerImage::load(build_dir, program.name, &wanted, arch).await;
+    let loaded = ContainerImage::load(build_dir, &program.name, &wanted, arch).await;
     loaded.with_context(|| format!("image of {} is damaged: remove {}", program.name, kept.display()))
 }
 
-async fn make(build_dir: &BuildDir, program: Program, arch: Arch, mirror: &str, kept: &Path) -> anyhow::Result<()> {
+async fn make(build_dir: &BuildDir, program: &Program, arch: Arch, mirror: &str, kept: &Path) -> anyhow::Result<()> {
     let Program { package, file, command, .. } = program;
     let folder = build_dir.subfolder("slim")?;
     let mut given = PathBuf::new();
@@ -117,8 +139,8 @@ async fn make(build_dir: &BuildDir, program: Program, arch: Arch, mirror: &str, 
     let part = kept.with_extension(format!("{}.part", build_dir.run));
     build_dir.cleanup.register(Resource::Path { path: part.clone() })?;
     let (part_text, given, folder) = (part.to_string_lossy(), given.to_string_lossy(), folder.to_string_lossy());
-    let parameters = [&*part_text, package, SUITE, arch.debian(), mirror, &*folder, &*given];
-    let parameters = [&parameters, command].concat();
+    let parameters = [&*part_text, &**package, SUITE, arch.debian(), mirror, &*folder, &*given];
+    let parameters = [&parameters, *command].concat();
     build_dir.shell.read(&Command::script(MAKE, &parameters).time_limit(LIMIT)).await?;
     fs::rename(&part, kept).with_context(|| format!("cannot rename {} to {}", part.display(), kept.display()))
 }
@@ -133,6 +155,11 @@ mod tests {
     fn a_program_is_found_by_the_name_of_its_image() {
         assert_eq!(named("debian-package:mosquitto").unwrap().unwrap(), Program::MOSQUITTO);
         assert_eq!(named("debian-package:python").unwrap().unwrap(), Program::PYTHON);
+        let nginx = named("debian-package:nginx").unwrap().unwrap();
+        assert_eq!((&*nginx.name, nginx.command[0]), ("nginx", "/usr/sbin/nginx"));
+        assert!(named("debian-package:postgresql-17").unwrap().unwrap().command.is_empty());
+        let error = named("debian-package:Web Server").unwrap().unwrap_err().to_string();
+        assert!(error.ends_with("\"Web Server\" is not the name of a Debian package"), "{error}");
         assert!(named("public.ecr.aws/debian-package:mosquitto").is_none());
     }
 
@@ -153,7 +180,7 @@ mod tests {
         let settings = Settings { cache: cache.clone(), mirror, ..Settings::read().unwrap() };
         let quiet = Progress::to(|_| ());
         let error = image(&build_dir, &settings, Arch::Amd64, Program::PYTHON, &quiet).await.unwrap_err().to_string();
-        assert!(error.starts_with("image of python cannot be made from http://mirror: "), "{error}");
+        assert!(error.starts_with("image of python cannot be made from http://mirror "), "{error}");
         assert_eq!(fs::read_dir(cache.join("containers")).unwrap().count(), 0);
     }
 }

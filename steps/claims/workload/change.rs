@@ -7,7 +7,7 @@ use crate::base::unit_file::UnitFile;
 
 impl Workload {
     /// Returns its Quadlet with one change.
-    pub fn changed(&self, change: QuadletChange) -> String {
+    pub fn changed(&self, change: &QuadletChange) -> String {
         let file = UnitFile::parse(&self.quadlet);
         match change {
             QuadletChange::Nothing => self.quadlet.clone(),
@@ -15,12 +15,13 @@ impl Workload {
             QuadletChange::Cpu(share) => {
                 file.with("Service", "CPUQuota", &Unit::Ratio.format(share.0).replace(' ', ""))
             }
+            QuadletChange::Volume(name) => file.without("Container", "Volume", |value| volume(value).0 == name),
             QuadletChange::Program => file.with_line("Container", "PodmanArgs", &format!("--entrypoint={NO_PROGRAM}")),
         }
     }
 
     /// Returns what a change changes, as a unified diff between two files of these names.
-    pub fn diff(&self, change: QuadletChange, names: [&str; 2]) -> String {
+    pub fn diff(&self, change: &QuadletChange, names: [&str; 2]) -> String {
         unified([&self.quadlet, &self.changed(change)], names)
     }
 }
@@ -28,13 +29,32 @@ impl Workload {
 /// The path of a program that no image contains.
 pub const NO_PROGRAM: &str = "/there/is/no/such/program";
 
+/// Returns the name of a volume in `Volume=`, without the ending of its Quadlet, and the path where the container has it.
+fn volume(value: &str) -> (&str, Option<&str>) {
+    let mut parts = value.split(':');
+    let first = parts.next().unwrap_or_default();
+    (first.strip_suffix(".volume").unwrap_or(first), parts.next())
+}
+
+impl Workload {
+    /// Returns the path in the container of its first volume that has a name.
+    pub fn volume_path(&self) -> Option<String> {
+        let volumes = UnitFile::parse(&self.quadlet).words("Container", "Volume");
+        let named =
+            volumes.iter().map(|value| volume(value)).filter(|(name, _)| !name.starts_with(['/', '.', '%', '~']));
+        named.filter_map(|(_, path)| path.map(str::to_owned)).next()
+    }
+}
+
 /// What a control changes in a workload, so that the control's check must fail.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum QuadletChange {
     Nothing,
     Memory(Bytes),
     /// Its CPU limit, as a share of one CPU.
     Cpu(Ratio),
+    /// Its volume of this name: it has none.
+    Volume(String),
     /// Its program: the entrypoint does not exist.
     Program,
 }
@@ -46,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_change_is_of_one_thing() {
-        assert_eq!(workload(QUADLET).changed(QuadletChange::Nothing), QUADLET);
+        assert_eq!(workload(QUADLET).changed(&QuadletChange::Nothing), QUADLET);
         let diffs = [
             (QUADLET, QuadletChange::Memory(Bytes(4 << 20))),
             (QUADLET, QuadletChange::Cpu(Ratio(1.0))),
@@ -57,7 +77,7 @@ mod tests {
             ("[Container]\nImage=@IMAGE@\n", QuadletChange::Memory(Bytes(1))),
             ("[Service]\r\nMemoryMax=1G\r\n[Container]", QuadletChange::Program),
         ]
-        .map(|(text, change)| workload(text).diff(change, ["a", "b"]));
+        .map(|(text, change)| workload(text).diff(&change, ["a", "b"]));
         insta::assert_snapshot!("diffs", diffs.join("\n").replace('\r', "\\r"));
     }
 }

@@ -38,7 +38,7 @@ macro_rules! sources {
     ($($module:literal),*) => { [$(($module, include_str!(concat!("../", $module, ".rs")))),*] };
 }
 /// The names and texts of all modules of steps, ordered by name.
-const SOURCES: [(&str, &str); 12] = sources![
+const SOURCES: [(&str, &str); 13] = sources![
     "baseline",
     "cloud",
     "device",
@@ -50,6 +50,7 @@ const SOURCES: [(&str, &str); 12] = sources![
     "registry",
     "resources",
     "service",
+    "up",
     "wrong_subjects"
 ];
 

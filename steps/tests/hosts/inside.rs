@@ -71,7 +71,7 @@ pub fn archive(program: &Path, compiler: Compiler, cache: &Path, disk: Option<&D
         }
     }
     for program in Program::ALL {
-        let kept = baseline::kept(cache, Arch::host().unwrap(), program);
+        let kept = baseline::kept(cache, Arch::host().unwrap(), &program);
         if kept.is_file() {
             fs::copy(&kept, at("cache/containers").join(kept.file_name().unwrap())).unwrap();
         }
