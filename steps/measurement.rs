@@ -12,6 +12,10 @@ pub mod podman_run;
 pub mod journal;
 pub mod trial;
 pub mod start;
+#[cfg(feature = "run")]
+pub mod up;
+#[cfg(feature = "run")]
+pub mod deployed_set;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

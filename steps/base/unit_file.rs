@@ -165,8 +165,8 @@ fn continued(line: &str) -> Option<&str> {
     (backslashes % 2 == 1).then(|| &line[..line.len() - 1])
 }
 
-/// Splits a list into its words: quotes are removed, and what a backslash stands for is put in its place.
-fn split(value: &str) -> Vec<String> {
+/// Splits a list, or a command, into its words: quotes are removed, and what a backslash stands for is put in its place.
+pub fn split(value: &str) -> Vec<String> {
     let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
     let mut rest = value;
     while let Some(c) = rest.chars().next() {

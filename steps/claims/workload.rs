@@ -99,11 +99,6 @@ impl Workload {
         all.map(|text| UnitFile::parse(text)).any(|file| file.last("Container", "Image") == Some(IMAGE))
     }
 
-    /// Returns the name of the file of its Quadlet.
-    pub fn file(&self) -> String {
-        quadlet_file(&self.name)
-    }
-
     /// Returns the services of all Quadlets, without their ending; its own is the first.
     pub fn services(&self) -> Vec<String> {
         let others = self.set.quadlets.iter().filter_map(|(file, text)| set::service(file, text));
@@ -172,7 +167,8 @@ fn quadlet_path(name: &str) -> String {
     format!("quadlets/{}", quadlet_file(name))
 }
 
-fn quadlet_file(name: &str) -> String {
+/// Returns the name of the file of a container's Quadlet; units of a template have one together.
+pub fn quadlet_file(name: &str) -> String {
     match name.split_once('@') {
         Some((template, _)) => format!("{template}@.container"),
         None => format!("{name}.container"),

@@ -36,6 +36,7 @@ pub use assay::verdict::sample_set::SampleSet;
 pub use baselines::{Beside, SideBySide};
 pub use cloud::Rented;
 pub use machines::{Job, JobKind, MachineSource, Machines};
+pub use own::answer;
 use publishing::Public;
 pub use publishing::RegistryAccess;
 pub use trials::{Condition, Limits, TrialSpec};

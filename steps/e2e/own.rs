@@ -47,8 +47,10 @@ async fn ran_within_cpu(world: &mut ScenarioWorld, time: DurationWord, share: Pe
 
 #[when("the workload has been started with an entrypoint that does not exist")]
 async fn started_empty(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    world.up = Some(QuadletChange::Program);
-    about_own(world, QuadletChange::Program, Until::Stopped(1)).await
+    match world.questions.is_empty() {
+        true => about_own(world, QuadletChange::Program, Until::Stopped(1)).await,
+        false => world.about_up(QuadletChange::Program).await,
+    }
 }
 
 /// Looks for a line that contains the text; in a long log, only in the first 256 KiB. Not judged if a line may be missing,

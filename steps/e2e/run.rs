@@ -276,7 +276,7 @@ async fn look(
     settings: &Settings,
 ) -> Result<Option<RemoteHost>, Exit> {
     let Some(way) = options.way(target) else { return Ok(None) };
-    let units = deployment::units(&settings.root, own.map(|own| own.name.as_str())).map_err(infrastructure)?;
+    let units = deployment::units(&settings.root, own).map_err(infrastructure)?;
     let seen = Box::pin(way.inspect(units, settings)).await;
     let found = seen.map_err(|error| match error.downcast_ref::<EnterError>() {
         Some(EnterError::HostKeyOption(_)) => usage(error),

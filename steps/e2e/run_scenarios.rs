@@ -8,8 +8,9 @@ use crate::e2e::traced;
 use crate::e2e::world::ScenarioWorld;
 use assay::base::platform::MachineKind;
 use assay::base::progress::Progress;
-use assay::claims::plan::{FeatureFile, Planned};
+use assay::claims::plan::{FeatureFile, Plan, Planned};
 use assay::claims::register::Shared;
+use assay::claims::workload::question::Question;
 use assay::evidence::run_state::RunState;
 use assay::report;
 use assay::run::Signals;
@@ -17,7 +18,7 @@ use assay::verdict::Reason;
 use assay::verdict::claim_verdict::Attempt;
 use cucumber::event::ScenarioFinished;
 use cucumber::{Cucumber, cli, parser};
-use gherkin::{Feature, Scenario};
+use gherkin::{Feature, Scenario, StepType};
 
 /// The scenarios of a suite, which cucumber runs.
 pub struct SuiteRun {
@@ -123,6 +124,7 @@ impl SuiteRun {
             writer: cli::Empty,
             custom: cli::Empty,
         };
+        let asked = asked(&self.features, self.state.plan());
         let (before, after, progress) = (self.state.clone(), self.state.clone(), self.fixtures.progress().clone());
         let cucumber = Cucumber::<ScenarioWorld, _, &str, _, _, cli::Empty>::new()
             .with_parser(Parsed)
@@ -132,6 +134,7 @@ impl SuiteRun {
             .before(move |feature, _, scenario, world| {
                 if let Some(planned) = before.plan().at(&path(feature), scenario.position.line) {
                     world.fixtures = world.fixtures.on(planned.on);
+                    world.questions = questions(&asked, planned, scenario);
                     if !planned.shared {
                         world.fixtures = world.fixtures.for_scenario(&planned.at.short());
                     }
@@ -148,6 +151,46 @@ impl SuiteRun {
             .run(expanded(&self.features, &wanted));
         FIXTURES.scope(self.fixtures.clone(), cucumber).await;
     }
+}
+
+/// What each scenario that shares its measurements asks a workload, with its kind of machine and what it is about.
+type Asked = Vec<(MachineKind, String, Vec<Question>)>;
+
+fn asked(features: &[FeatureFile], plan: &Plan) -> Asked {
+    let mut asked = Asked::new();
+    for file in features {
+        for scenario in file.scenarios().into_iter().map(|expanded| expanded.scenario) {
+            let planned = plan.at(&file.path, scenario.position.line);
+            if let Some(planned) = planned.filter(|planned| planned.runs() && planned.shared) {
+                let (about, questions) = own_questions(&scenario);
+                asked.push((planned.on, about, questions));
+            }
+        }
+    }
+    asked
+}
+
+/// Returns the text of a scenario's last step that begins with When, and the questions of its steps.
+fn own_questions(scenario: &Scenario) -> (String, Vec<Question>) {
+    let about = scenario.steps.iter().rev().find(|step| step.ty == StepType::When);
+    let questions = scenario.steps.iter().filter_map(|step| Question::of(&step.value));
+    (about.map_or_else(String::new, |step| step.value.clone()), questions.collect())
+}
+
+/// Returns what a scenario's workload is asked: what the scenarios ask that share its measurements.
+fn questions(asked: &Asked, planned: &Planned, scenario: &Scenario) -> Vec<Question> {
+    let (about, own) = own_questions(scenario);
+    if own.is_empty() || !planned.shared {
+        return own;
+    }
+    let mut all: Vec<Question> = Vec::new();
+    let alike = asked.iter().filter(|(on, what, _)| *on == planned.on && *what == about);
+    for question in alike.flat_map(|(_, _, questions)| questions) {
+        if !all.contains(question) {
+            all.push(question.clone());
+        }
+    }
+    all
 }
 
 /// Describes the scenarios that were planned and did not run, after a run that came to its end. The last ones do not run
@@ -253,7 +296,7 @@ impl cucumber::writer::Normalized for Silent {}
 mod tests {
     use super::*;
     use assay::claims::deviation::Deviations;
-    use assay::claims::plan::{Capabilities, Plan};
+    use assay::claims::plan::Capabilities;
     use assay::claims::register::Register;
     use assay::evidence::EvidenceWriter;
 
@@ -281,6 +324,24 @@ mod tests {
         });
         let expected = ["features/f.feature:5 plain x/y 0", "features/f.feature:14 o (2) x/2 0"];
         assert_eq!(shown.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn scenarios_that_share_a_run_ask_together_and_others_alone() {
+        let text = "@A6-3\nFeature: f\n  @shared\n  Scenario: one\n    When the workload is up\n\
+                    \x20   Then a client connects to port 1\n  @shared\n  Scenario: two\n    When the workload is up\n\
+                    \x20   Then a client connects to port 1\n    And a client connects to port 2\n  @shared\n\
+                    \x20 Scenario: three\n    When the workload is up without its volume \"v\"\n\
+                    \x20   Then a client connects to port 3\n  Scenario: four\n    When the workload is up\n\
+                    \x20   Then a client connects to port 4\n";
+        let (files, _, plan) = planned(text, "");
+        let asked = asked(&files, &plan);
+        let all = files[0].scenarios().into_iter().map(|expanded| {
+            let planned = plan.at(&files[0].path, expanded.scenario.position.line).unwrap();
+            questions(&asked, planned, &expanded.scenario)
+        });
+        let ports = |ports: &[u16]| ports.iter().map(|port| Question::Connect(*port)).collect::<Vec<_>>();
+        assert_eq!(all.collect::<Vec<_>>(), [ports(&[1, 2]), ports(&[1, 2]), ports(&[3]), ports(&[4])]);
     }
 
     #[test]

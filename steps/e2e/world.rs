@@ -11,12 +11,13 @@ use assay::claims::workload::change::QuadletChange;
 use assay::claims::workload::question::Question;
 use assay::measurement::Value;
 use assay::measurement::start::REFUSED;
+use assay::measurement::up::UNASKED;
 use assay::run::ScenarioChecks;
 use assay::verdict::claim_verdict::{Attempt, Step};
 use assay::verdict::{Phase, Reason, Rule, Verdict};
 use cucumber::World;
 
-use crate::e2e::fixtures::{Beside, Condition, FIXTURES, Fixtures, SampleSet, SideBySide};
+use crate::e2e::fixtures::{Beside, Condition, FIXTURES, Fixtures, SampleSet, SideBySide, answer};
 
 /// One scenario that is running.
 #[derive(World)]
@@ -30,8 +31,8 @@ pub struct ScenarioWorld {
     pairs: Option<(SideBySide, Beside)>,
     /// What the scenario asks a workload that is up, with the scenarios that it shares its answers with.
     pub questions: Vec<Question>,
-    /// How the workload that is asked was changed.
-    pub up: Option<QuadletChange>,
+    /// What the workload that is up answered.
+    up: Option<SampleSet>,
     /// The samples that the current step is about.
     subject: SampleSet,
     pub checks: ScenarioChecks,
@@ -138,21 +139,41 @@ impl ScenarioWorld {
 
     /// Makes the workload that is up the one that the following steps are about.
     pub async fn about_up(&mut self, change: QuadletChange) -> anyhow::Result<()> {
-        let up = self.fixtures.own_up(&change, &self.questions).await;
-        self.up = Some(change);
-        self.about(up)
+        let up = self.fixtures.own_up(&change, &self.questions).await?;
+        self.up = Some(up.clone());
+        self.about(Ok(up))
     }
 
     /// Checks the answer to the question that a step asks.
     pub fn check_answer(&mut self, step: &str, probe: &str, unit: Unit, rule: Rule) -> anyhow::Result<()> {
+        let up = self.up.clone().context("nothing is up: write \"When the workload is up\" above it")?;
         let place = Question::of(step).and_then(|asked| self.questions.iter().position(|question| *question == asked));
-        let place = place.with_context(|| format!("\"{step}\" was not asked"))?;
-        let _ = (place, probe, unit, rule);
-        anyhow::bail!("this question cannot be asked yet")
+        let answer = answer(&up, place.with_context(|| format!("\"{step}\" was not asked"))?);
+        let text = |set: &SampleSet, probe: &str| {
+            let found = set.samples.iter().find(|sample| sample.probe == probe);
+            found.and_then(|sample| if let Value::Text(text) = &sample.value { Some(text.clone()) } else { None })
+        };
+        if let Some(message) = text(&up, REFUSED) {
+            return Err(self.checks.block(Reason::Infrastructure { during: Phase::Start, message }));
+        }
+        if let Some(message) = text(&answer, UNASKED) {
+            return Err(self.checks.block(Reason::Infrastructure { during: Phase::Step, message }));
+        }
+        let whole = std::mem::replace(&mut self.subject, answer);
+        let checked = self.check(probe, unit, rule);
+        self.subject = whole;
+        checked
     }
 
     /// Checks the time that an answer took. Above the bound on an emulated CPU, it is not judged.
     pub async fn check_answered_time(&mut self, step: &str, probe: &str, bound: f64) -> anyhow::Result<()> {
+        let native = self.fixtures.machines().native().await?;
+        let place = Question::of(step).and_then(|asked| self.questions.iter().position(|question| *question == asked));
+        let times = self.up.as_ref().zip(place).map(|(up, place)| answer(up, place).samples).unwrap_or_default();
+        let late = times.iter().filter(|sample| sample.probe == probe).find_map(|sample| sample.value.number());
+        if let Some(value) = late.filter(|value| !native && *value > bound) {
+            return Err(self.checks.block(Reason::Late { probe: probe.to_owned(), value, high: bound }));
+        }
         self.check_answer(step, probe, Unit::Seconds, Rule::AtMost { bound })
     }
 

@@ -9,6 +9,7 @@ use anyhow::Context;
 
 use crate::base::unit::Unit;
 use crate::base::unit_file::UnitFile;
+use crate::claims::workload::{Workload, quadlet_file};
 use crate::exec::command::{Command, Output, quote};
 use crate::exec::shell::Shell;
 use crate::measurement::catalogue::LOST;
@@ -17,6 +18,7 @@ use crate::measurement::podman_run::{self, PodmanRun};
 use crate::measurement::start::{self, StartRefusal};
 use crate::measurement::trial::watch::{self, Until};
 use crate::measurement::trial::{self, Trial};
+use crate::measurement::up::Asked;
 use crate::measurement::{Reading, Unreadable};
 use crate::workloads::registry::patiently;
 
@@ -34,13 +36,13 @@ ExecStopPost=/bin/sh -c 'echo \"$SERVICE_RESULT $${EXIT_CODE:-none} $${EXIT_STAT
 /// Prints what the Quadlet generator says about the user's Quadlets, without the units that it makes.
 const GENERATOR: &str = "/usr/lib/systemd/user-generators/podman-user-generator --user --dryrun 2>&1 >/dev/null";
 
-/// Returns the names of a run's units: its Quadlets and the user's own workload.
-pub fn units(root: &Path, own: Option<&str>) -> anyhow::Result<Vec<String>> {
+/// Returns the names of a run's units: its Quadlets and those of the user's own workload.
+pub fn units(root: &Path, own: Option<&Workload>) -> anyhow::Result<Vec<String>> {
     let folder = root.join("fixtures/quadlets");
     let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     let units = names.filter_map(|name| name.strip_suffix(".container").map(str::to_owned));
-    let units: BTreeSet<String> = units.chain(own.map(str::to_owned)).collect();
+    let units: BTreeSet<String> = units.chain(own.into_iter().flat_map(Workload::services)).collect();
     Ok(units.into_iter().collect())
 }
 
@@ -58,6 +60,16 @@ pub struct Watched {
     pub raw_journal: String,
     pub journal: Journal,
     pub refusal: Option<StartRefusal>,
+}
+
+/// What a workload that was asked printed, and what was read from it.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    pub raw: String,
+    pub raw_journal: String,
+    pub set: Vec<Reading>,
+    /// The answers to each question.
+    pub answers: Vec<Vec<Reading>>,
 }
 
 impl Watched {
@@ -94,12 +106,12 @@ impl Deployment {
 
     /// Returns the path relative to the user's home.
     fn quadlet_path(&self) -> String {
-        format!(".config/containers/systemd/{}.container", self.unit)
+        format!(".config/containers/systemd/{}", quadlet_file(&self.unit))
     }
 
     fn slice(&self) -> String {
         // A dash would nest the slice.
-        format!("assay_{}.slice", self.unit.replace('-', "_"))
+        format!("assay_{}.slice", self.unit.replace(['-', '@'], "_"))
     }
 
     fn drop_in_folder(&self) -> String {
@@ -142,6 +154,35 @@ impl Deployment {
         Ok(Watched { raw, trial, raw_journal, journal, refusal })
     }
 
+    /// Starts the unit, waits until it is ready and asks it, all on this `boot` of the machine.
+    pub async fn ask(shell: &Shell, asked: Asked<'_>, boot: &str, limit: Duration) -> anyhow::Result<Answered> {
+        let token = token()?;
+        let output = shell.run(&asked.command(limit, &token)).await?.success()?;
+        let raw = output.text();
+        let mut answers = asked.parse(&raw).with_context(|| output.errors())?;
+        let trial = &answers.trial;
+        trial.belongs(&token, boot)?;
+        let mut answered = Answered { raw, raw_journal: String::new(), set: Vec::new(), answers: Vec::new() };
+        if trial.shown("ActiveState") != Some("active")
+            && trial.last.get("start-status").is_none_or(|status| status != "0")
+        {
+            let mut lines = Vec::new();
+            if !asked.root {
+                let mark = format!("assay-mark-{token}");
+                answered.raw_journal = shell.read(&journal::command(asked.unit, trial.since, &mark)).await?;
+                lines = journal::parse(&answered.raw_journal, boot, &mark)?.of_trial(trial)?.lines;
+            }
+            let generator = match trial.shown("LoadState") {
+                Some("not-found") => shell.run(&Command::new("sh").args(["-c", GENERATOR])).await?.text(),
+                _ => String::new(),
+            };
+            let refusal = start::refusal(trial, &lines, asked.unit, &generator);
+            answers.readings.extend(refusal.map(|refusal| refusal.reading()));
+        }
+        (answered.set, answered.answers) = (answers.readings, answers.answers);
+        Ok(answered)
+    }
+
     /// Returns why the workload's log does not come to the journal, if it does not.
     async fn log_elsewhere(&self, raw: &str, journal: &Journal) -> anyhow::Result<Option<String>> {
         let properties = "--property=ExecStart,StandardOutput,StandardError";
@@ -169,12 +210,12 @@ impl Deployment {
 }
 
 /// Returns whether a Quadlet says how long its start may take.
-fn limits_start(quadlet: &str) -> bool {
+pub fn limits_start(quadlet: &str) -> bool {
     let file = UnitFile::parse(quadlet);
     ["TimeoutSec", "TimeoutStartSec"].iter().any(|key| file.last("Service", key).is_some())
 }
 
-fn token() -> anyhow::Result<String> {
+pub fn token() -> anyhow::Result<String> {
     let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid").context("the host gives no random numbers")?;
     Ok(uuid.trim().to_owned())
 }

@@ -31,7 +31,7 @@ impl StartRefusal {
 
 const QUADLET: &str = "correct the Quadlet, or run on a machine with a Podman that takes it";
 const ALONE: &str =
-    "take this name out of the Quadlet, or run on a machine that has it: assay deploys the Quadlet alone";
+    "put the Quadlet of this name into quadlets/, take the name out of the Quadlet, or run on a machine that has it";
 const NEEDS: &str = "make it with ExecStartPre=, run on a machine that has it (--target ssh://HOST), or take it out of the \
                      Quadlet";
 const PROGRAM: &str = "correct Entrypoint=, Exec=, User= or WorkingDir= in the Quadlet, or the image";

@@ -39,7 +39,8 @@ pub struct Program {
 }
 
 /// What starts a server in the foreground, by package.
-const COMMANDS: [(&str, &[&str]); 4] = [
+const COMMANDS: [(&str, &[&str]); 5] = [
+    ("catatonit", &["/usr/bin/catatonit", "-P"]),
     ("nginx", &["/usr/sbin/nginx", "-g", "daemon off;"]),
     ("redis-server", &["/usr/bin/redis-server", "--protected-mode", "no"]),
     ("lighttpd", &["/usr/sbin/lighttpd", "-D", "-f", "/etc/lighttpd/lighttpd.conf"]),

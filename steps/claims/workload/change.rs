@@ -65,6 +65,13 @@ mod tests {
     use crate::claims::workload::tests::{QUADLET, workload};
 
     #[test]
+    fn the_first_volume_with_a_name_is_the_one_that_is_kept() {
+        let path = |volumes: &str| workload(&format!("[Container]\n{volumes}")).volume_path();
+        assert_eq!(path("Volume=%h/x:/x\nVolume=data.volume:/d:Z\nVolume=e:/e\n").as_deref(), Some("/d"));
+        assert_eq!(path("Volume=/srv/x:/x\nVolume=/anonymous\n"), None);
+    }
+
+    #[test]
     fn a_change_is_of_one_thing() {
         assert_eq!(workload(QUADLET).changed(&QuadletChange::Nothing), QUADLET);
         let diffs = [
@@ -76,6 +83,10 @@ mod tests {
             ),
             ("[Container]\nImage=@IMAGE@\n", QuadletChange::Memory(Bytes(1))),
             ("[Service]\r\nMemoryMax=1G\r\n[Container]", QuadletChange::Program),
+            (
+                "[Container]\nVolume=%h/x:/x\nVolume=data.volume:/d:Z\nImage=x\n",
+                QuadletChange::Volume("data".to_owned()),
+            ),
         ]
         .map(|(text, change)| workload(text).diff(&change, ["a", "b"]));
         insta::assert_snapshot!("diffs", diffs.join("\n").replace('\r', "\\r"));

@@ -9,6 +9,8 @@ use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 
 use super::{drop_ins, joined, read};
+use crate::base::digest::hex;
+use crate::base::procfs;
 use crate::base::unit_file::UnitFile;
 
 /// The kinds of Quadlets, and what follows the name of each in the name of its service.
@@ -55,6 +57,24 @@ pub enum Secret {
     File(PathBuf),
 }
 
+impl Secret {
+    /// Returns its value; a random one is another each time.
+    pub fn value(&self) -> anyhow::Result<Vec<u8>> {
+        Ok(match self {
+            Secret::Random(length) => {
+                let mut drawn = String::new();
+                while drawn.len() < *length {
+                    drawn += &hex(&procfs::random::<32>()?);
+                }
+                drawn.truncate(*length);
+                drawn.into_bytes()
+            }
+            Secret::Value(value) => value.clone().into_bytes(),
+            Secret::File(path) => fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
+        })
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SecretEntry {
@@ -97,7 +117,11 @@ impl QuadletSet {
     pub(super) fn check(&self, folder: &Path, own: &str) -> anyhow::Result<()> {
         let texts = || [own].into_iter().chain(self.quadlets.values().map(String::as_str));
         for image in self.images.keys() {
-            let beside = || self.beside.values().any(|path| read(path).is_ok_and(|text| text.contains(image.as_str())));
+            let files = self.files.iter().filter_map(|file| file.source.as_ref());
+            let beside = || {
+                let mut files = self.beside.values().chain(files);
+                files.any(|path| read(path).is_ok_and(|text| text.contains(image.as_str())))
+            };
             ensure!(
                 texts().any(|text| text.contains(image.as_str())) || beside(),
                 "{}: no Quadlet asks for the image {image}: write it in [images] as the Quadlet has it",
@@ -138,8 +162,10 @@ fn secrets(folder: &Path) -> anyhow::Result<BTreeMap<String, Secret>> {
             )
         };
         let secret = match (entry.random, entry.value, entry.file) {
-            (Some(length @ 1..=4096), None, None) => Secret::Random(length),
-            (Some(_), None, None) => bail!(wrong("a length that is not from 1 to 4096")),
+            (Some(length @ 4..=4096), None, None) => Secret::Random(length),
+            (Some(_), None, None) => bail!(wrong("a length that is not from 4 to 4096")),
+            // A shorter one could not be redacted without redacting half of the evidence.
+            (None, Some(value), None) if (1..4).contains(&value.len()) => bail!(wrong("fewer than 4 characters")),
             (None, Some(value), None) if !value.is_empty() => Secret::Value(value),
             (None, None, Some(file)) => {
                 let file = folder.join(file);
@@ -244,7 +270,7 @@ mod tests {
             ("quadlets/Containerfile", "FROM scratch\n"),
             ("files/etc/x.conf", "x"),
             ("files/home/data/.keep", ""),
-            ("secrets.toml", "key = { random = 24 }\nfixed = { value = \"v\" }\n"),
+            ("secrets.toml", "key = { random = 24 }\nfixed = { value = \"value\" }\n"),
         ])
         .unwrap();
         assert_eq!(workload.services(), ["web@one", "a-pod", "other"]);
@@ -266,6 +292,7 @@ mod tests {
             ("[images]\n\"docker.io/x:2\" = \"debian-package:x\"\n", "notes", ""),
             ("", "secrets.toml", "key = {}\n"),
             ("", "secrets.toml", "key = { value = \"\" }\n"),
+            ("", "secrets.toml", "key = { value = \"abc\" }\n"),
             ("", "secrets.toml", "key = { random = 8, value = \"x\" }\n"),
             ("", "secrets.toml", "key = { random = 0 }\n"),
             ("", "secrets.toml", "key = { file = \"away\" }\n"),

@@ -5,6 +5,7 @@
 run=$HOME/.assay-$1
 runtime=${XDG_RUNTIME_DIR:-$run/run}
 [ -d "$run" ] || exit 0
+root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 export CONTAINERS_STORAGE_CONF="$run/storage.conf" XDG_DATA_HOME="$run/data"
 while read -r unit; do
     quadlet=$HOME/.config/containers/systemd/$unit.container
@@ -18,6 +19,13 @@ while read -r unit; do
     rm -f "$runtime/$unit.stops" "$runtime/$unit.started"*
 done <"$run/units" 2>/dev/null
 systemctl --user stop 'assay_*.slice' 2>/dev/null
+# What a set of Quadlets has placed: their paths were free before the run.
+while read -r where path; do
+    case $where in
+        home) rm -rf "${HOME:?}/$path" && cd && rmdir -p "$(dirname "$path")" ;;
+        system) root rm -rf "/$path" && cd / && root rmdir -p "$(dirname "$path")" ;;
+    esac
+done <"$run/placed" 2>/dev/null
 # Podman's generator makes each of its services want this one.
 grep -qx podman-user-wait-network-online "$run/absent" &&
     systemctl --user stop podman-user-wait-network-online.service
@@ -35,7 +43,6 @@ find "$runtime/libpod/tmp/persist" -mindepth 1 -maxdepth 1 -newer "$run/absent" 
     pgrep -u "$(id -u)" -f "conmon.*${kept##*/}" >/dev/null || rm -rf "$kept"
 done
 # Removes what provisioning installed: packages first, with their dependencies.
-root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 if [ -e "$run/packages" ]; then
     new=$(dpkg-query --show --showformat='${db:Status-Abbrev} ${Package}\n' | sed -n 's/^ii *//p' | sort |
         comm -13 "$run/packages" -)
