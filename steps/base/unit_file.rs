@@ -80,6 +80,23 @@ impl<'a> UnitFile<'a> {
         self.of(section, key).next_back().map(|setting| setting.value.as_str()).filter(|value| !value.is_empty())
     }
 
+    /// Returns the names of its sections, in the order of the file.
+    pub fn sections(&self) -> impl Iterator<Item = &'a str> {
+        self.sections.iter().map(|(name, _)| *name)
+    }
+
+    /// Returns each setting: its section, its key, and its value, which may be empty.
+    pub fn settings(&self) -> impl Iterator<Item = (&'a str, &'a str, &str)> {
+        self.settings.iter().map(|setting| (setting.section, setting.key, setting.value.as_str()))
+    }
+
+    /// Returns the values of a setting that may be written several times: all since the last empty one.
+    pub fn values(&self, section: &str, key: &str) -> Vec<&str> {
+        let all: Vec<&str> = self.of(section, key).map(|setting| setting.value.as_str()).collect();
+        let begin = all.iter().rposition(|value| value.is_empty()).map_or(0, |empty| empty + 1);
+        all[begin..].to_vec()
+    }
+
     /// Returns the words of a setting that is a list: all of them since the last empty value, without their quotes.
     pub fn words(&self, section: &str, key: &str) -> Vec<String> {
         let mut all = Vec::new();

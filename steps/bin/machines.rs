@@ -1,5 +1,6 @@
 //! The commands that run something, on this host or on machines: the feature `run`.
 
+mod adopt;
 mod bench;
 mod bisect;
 mod doctor;
@@ -44,6 +45,11 @@ pub enum MachineTodo {
     },
     /// Write the folder of a workload of your own: claims, scenarios with their controls, a Quadlet
     Init(init::Init),
+    /// Write the folder of a workload from Quadlets as they are published: what they refer to, and claims with controls
+    ///
+    /// A folder is searched for all Quadlets; each set of them that belong together becomes a suite of its own. The
+    /// Quadlets stay as they are, nothing is overwritten, and no secret is read.
+    Adopt(adopt::Adopt),
     /// Find between which two platforms, or days of an archive, the verdict of a claim changed
     ///
     /// Exit status: 0 it is found and named; 1 the verdict is the same at both ends; 3 an end could not be judged.
@@ -79,6 +85,7 @@ pub fn main(todo: MachineTodo) -> Result<ExitStatus, Exit> {
             }
         }
         MachineTodo::Init(arguments) => init::init(&arguments),
+        MachineTodo::Adopt(arguments) => adopt::adopt(&arguments),
         MachineTodo::Bench(arguments) => bench::bench(&arguments),
         MachineTodo::Steps { suite } => steps(&suite, &settings()?),
         MachineTodo::Gc(arguments) => gc::gc(&arguments, &settings()?),

@@ -10,6 +10,7 @@
 //! DIR/features/                   its claims: claims.toml and *.feature, in the format of the annex's features
 //! ```
 
+pub mod adopt;
 pub mod change;
 pub mod question;
 pub mod scaffold;
@@ -61,7 +62,9 @@ impl Workload {
             format!("{} is not a workload's folder (`{}` makes one)", folder.display(), commands::assay("init DIR"))
         })?;
         let file: WorkloadFile = toml::from_str(&text).with_context(|| path.display().to_string())?;
-        file.name.splitn(2, '@').try_for_each(check_name).with_context(|| path.display().to_string())?;
+        // The name of an image that is made for it must be one for a registry, too.
+        let check = if file.image.is_some() { check_name } else { check_unit_name };
+        file.name.splitn(2, '@').try_for_each(check).with_context(|| path.display().to_string())?;
         if let Some((image, _)) = file.images.iter().find(|(_, from)| from.trim().is_empty()) {
             bail!("{}: the image {image} is taken from nowhere: write debian-package:NAME, oci:DIR, …", path.display());
         }
@@ -183,6 +186,13 @@ pub fn check_name(name: &str) -> anyhow::Result<()> {
         good,
         "\"{name}\" is not a name for a workload: write lower-case letters, digits and, between them, dashes"
     );
+    Ok(())
+}
+
+fn check_unit_name(name: &str) -> anyhow::Result<()> {
+    let good = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let good = good && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:".contains(c));
+    ensure!(good, "\"{name}\" is not the name of a unit: write letters, digits and, after the first, any of -_.:");
     Ok(())
 }
 

@@ -51,18 +51,23 @@ pub fn init(arguments: &Init) -> Result<(), Exit> {
     let folder = &arguments.folder;
     let files = scaffold.write(folder).map_err(usage)?;
     files.iter().for_each(|file| print_line(&folder.join(file).display().to_string()));
-    let shown = match settings::checkout() {
-        // ci/e2e resolves paths relative to the project's folder.
-        Some(root) => {
-            let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
-            absolute.strip_prefix(root).map(Path::to_owned).unwrap_or(absolute)
-        }
-        None => folder.clone(),
-    };
-    let (run, shown) = (commands::suite(), shown.display());
+    let (run, shown) = (commands::suite(), shown(folder));
     print_line(&format!("\nwhat would run:      {run} --suite {shown} --plan"));
     print_line(&format!("run it:              {run} --suite {shown}"));
     Ok(())
+}
+
+/// Returns a folder as the command that runs its suite takes it.
+pub fn shown(folder: &Path) -> String {
+    let shown = match settings::checkout() {
+        // ci/e2e resolves paths relative to the project's folder.
+        Some(root) => {
+            let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+            absolute.strip_prefix(root).map(Path::to_owned).unwrap_or(absolute)
+        }
+        None => folder.to_owned(),
+    };
+    shown.display().to_string()
 }
 
 impl Init {
