@@ -167,6 +167,8 @@ ask_back() {
     fi
 }
 ask_stops() {
+    # It may have been stopped for another bound.
+    [ "$active" = active ] && ctl start "$unit"
     [ "$(state)" = active ] || { echo 'unasked the unit is not active' && return; }
     now
     asked=$up
