@@ -6,7 +6,7 @@ use clap::error::{ContextKind, ContextValue};
 use assay::base::exit_status::{Exit, usage};
 
 /// The commands of the feature `run`.
-const ABSENT: [&str; 8] = ["run", "doctor", "setup", "init", "adopt", "bench", "steps", "gc"];
+const ABSENT: [&str; 9] = ["run", "doctor", "setup", "init", "adopt", "bisect", "bench", "steps", "gc"];
 
 /// Returns the command that is wrong only because this build does not have it.
 pub fn named(error: &clap::Error) -> Option<&str> {

@@ -12,6 +12,7 @@
 
 pub mod adopt;
 pub mod change;
+#[cfg(feature = "run")]
 pub mod question;
 pub mod scaffold;
 pub mod set;
