@@ -65,8 +65,11 @@ ctl show "$unit" --property=LoadState,ActiveState,SubState,Result,InvocationID,N
     --property=InactiveExitTimestampMonotonic,ActiveEnterTimestampMonotonic |
     while IFS='=' read -r key value; do echo "show.$key $value"; done
 if [ "$scope" = --system ] && [ "$active" != active ]; then
-    journalctl --quiet --output=cat "_SYSTEMD_UNIT=$unit.service" + "UNIT=$unit.service" | grep -m 1 'Error: \|Failed' |
-        sed 's/^/start-error /'
+    # What Podman says is more than what others say about it.
+    journalctl --quiet --output=cat "_SYSTEMD_UNIT=$unit.service" + "UNIT=$unit.service" | awk '
+        /^Error: / { said = $0; exit }
+        /Failed/ && said == "" { said = $0 }
+        END { if (said != "") print "start-error", said }'
 fi
 now
 echo "over $up"
