@@ -11,6 +11,8 @@ mod aws_error;
 mod boot;
 mod cache;
 mod child;
+pub mod cloud_image;
+mod cloud_init;
 mod console;
 mod definition;
 #[cfg(feature = "aws")]
@@ -187,6 +189,8 @@ pub fn check_host(
     }
     match DiskImage::kept(definition, arch, &settings.cache)? {
         Some(_) => Ok(()),
+        // What a cloud image needs is checked by itself.
+        None if definition.platform.disk.is_some() => Ok(()),
         None => image::check_host(definition, arch, &settings.cache).map(drop),
     }
 }

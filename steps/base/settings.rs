@@ -26,6 +26,16 @@ impl FakeAws {
     }
 }
 
+/// A cloud image that virtual machines run in place of a platform (`--disk`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloudDisk {
+    /// The path of its file, or the URL that it is fetched from once.
+    pub source: String,
+    pub sha256: String,
+    /// The .deb or .rpm files to install, each with its SHA-256; if there are none, the image's own archive has the packages.
+    pub packages: Vec<(PathBuf, String)>,
+}
+
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The project's folder, which contains features, guests and fixtures: the `checkout`, else the folder of the files
@@ -44,6 +54,7 @@ pub struct Settings {
     pub target: Option<String>,
     /// The platform of machines if no option names one (`ASSAY_PLATFORM`): a name, or a file of the user's own.
     pub platform: Option<String>,
+    pub disk: Option<CloudDisk>,
     /// The package mirror for building machines (`ASSAY_MIRROR`), else the host's own.
     pub mirror: Option<String>,
     /// The registry image to use (`ASSAY_REGISTRY_IMAGE`), else one is built from Debian's package.
@@ -91,6 +102,7 @@ impl Settings {
             agent: variable("SSH_AUTH_SOCK").map(PathBuf::from),
             target: variable("ASSAY_TARGET"),
             platform: variable("ASSAY_PLATFORM"),
+            disk: None,
             mirror: variable("ASSAY_MIRROR"),
             registry_image: variable("ASSAY_REGISTRY_IMAGE"),
             job_summary: variable("GITHUB_STEP_SUMMARY").map(PathBuf::from),
@@ -108,6 +120,11 @@ impl Settings {
     /// Returns the same settings with a platform, if one is given.
     pub fn on_platform(&self, platform: Option<String>) -> Settings {
         Settings { platform: platform.or(self.platform.clone()), ..self.clone() }
+    }
+
+    /// Returns the same settings for machines of another architecture than the cloud image has, if there is one.
+    pub fn without_disk(&self) -> Settings {
+        Settings { disk: None, ..self.clone() }
     }
 
     pub fn journals(&self) -> PathBuf {

@@ -7,14 +7,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use assay::base::instance_spec::{InstanceSpec, MINUTES};
 use assay::base::platform::{TargetSpec, place_name};
-use assay::base::settings::Settings;
+use assay::base::settings::{CloudDisk, Settings};
 use assay::base::stats::LOOKS;
 use assay::base::trace;
 use assay::base::unit::Dollars;
 use assay::claims::plan::Shard;
 use assay::claims::workload::Workload;
 use assay::measurement::pricing::{Budget, Estimate};
-use assay::targets::{Platform, RemoteAccess};
+use assay::targets::{Platform, RemoteAccess, cloud_image};
 use clap::{ArgAction, Args};
 use cucumber::gherkin::tagexpr::TagOperation;
 
@@ -33,6 +33,16 @@ pub struct Options {
     /// run one after the other and are reported side by side [default: debian-13; env: ASSAY_PLATFORM]
     #[arg(long, value_name = "NAME|FILE")]
     pub platform: Vec<String>,
+    /// Start this cloud image in virtual machines instead: a qcow2 or raw disk, as a file or a URL; it is booted once with a
+    /// seed for cloud-init, and its own package manager installs Podman, crun and WasmEdge
+    #[arg(long, value_name = "FILE|URL", conflicts_with = "platform")]
+    pub disk: Option<String>,
+    /// With --disk: the SHA-256 that the image must have; a URL needs one
+    #[arg(long, value_name = "HEX", requires = "disk")]
+    pub sha256: Option<String>,
+    /// With --disk: install the .deb or .rpm files of this folder, and nothing from the image's own package archive
+    #[arg(long, value_name = "DIR", requires = "disk")]
+    pub packages: Option<PathBuf>,
     /// The folder of a workload of your own, as `assay init` creates it: test its claims [default: the annex]
     #[arg(long, value_name = "DIR")]
     pub suite: Option<PathBuf>,
@@ -128,6 +138,12 @@ impl Options {
 
     /// Returns the places to run at, one after the other: each target, with each platform if it can have one.
     pub fn places(&self, settings: &Settings) -> anyhow::Result<Vec<Place>> {
+        let targets = self.targets(settings)?;
+        if let Some(source) = &self.disk {
+            let disk = cloud_image::given(source, self.sha256.as_deref(), self.packages.as_deref())?;
+            let place = |target| Place { target, platform: Some(Platform::of_disk(&disk)), disk: Some(disk.clone()) };
+            return Ok(targets.into_iter().map(place).collect());
+        }
         let mut platforms: Vec<Platform> = Vec::new();
         for name in &self.platform {
             let platform = Platform::named(&settings.root, name)?;
@@ -144,9 +160,9 @@ impl Options {
             if on_each.is_empty() {
                 on_each.push(None);
             }
-            on_each.into_iter().map(move |platform| Place { target: target.clone(), platform })
+            on_each.into_iter().map(move |platform| Place { target: target.clone(), platform, disk: None })
         };
-        Ok(self.targets(settings)?.into_iter().flat_map(at).collect())
+        Ok(targets.into_iter().flat_map(at).collect())
     }
 
     /// Returns the targets, each of which may be named once. Every option must apply to one of them.
@@ -158,7 +174,12 @@ impl Options {
             targets.push(target);
         }
         if targets.is_empty() {
-            targets.push(TargetSpec::choose(None, settings)?);
+            let usual = self.disk.is_some().then_some("vm");
+            targets.push(TargetSpec::choose(usual, settings)?);
+        }
+        if self.disk.is_some() {
+            let vm = matches!(targets[..], [TargetSpec::Vm(_)]);
+            anyhow::ensure!(vm, "--disk only applies to --target vm, vm:amd64 or vm:arm64, one at a time");
         }
         let remote = ("ssh://…", targets.iter().any(is_remote));
         let local = ("local, nspawn or vm", targets.iter().any(TargetSpec::starts_machines));
@@ -222,13 +243,15 @@ impl Options {
 pub struct Place {
     pub target: TargetSpec,
     pub platform: Option<Platform>,
+    pub disk: Option<CloudDisk>,
 }
 
 impl Place {
     /// Returns the settings of a run at this place.
     pub fn settings(&self, settings: &Settings) -> Settings {
-        let platform = self.platform.as_ref().map(|platform| platform.path.display().to_string());
-        Settings { platform, ..settings.clone() }
+        let platform = self.platform.as_ref().filter(|_| self.disk.is_none());
+        let platform = platform.map(|platform| platform.path.display().to_string());
+        Settings { platform, disk: self.disk.clone(), ..settings.clone() }
     }
 }
 

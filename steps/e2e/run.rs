@@ -14,7 +14,7 @@ use assay::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
 use assay::base::host_offers::{Feature, HostOffers, Lack};
 use assay::base::platform::{Arch, MachineKind, TargetSpec, place_name};
 use assay::base::progress::Progress;
-use assay::base::settings::Settings;
+use assay::base::settings::{CloudDisk, Settings};
 use assay::base::status;
 use assay::base::work_summary::WorkSummary;
 use assay::claims::feature_file;
@@ -31,7 +31,7 @@ use assay::report;
 use assay::run::{Run, RunSpec, Signals};
 use assay::targets::cloud::Keeper;
 use assay::targets::preflight::Preflight;
-use assay::targets::{self, Context, Definition, Platform, RemoteHost};
+use assay::targets::{self, Context, Definition, DiskImage, Platform, RemoteHost, cloud_image};
 use assay::workloads::{BuildDir, baseline};
 use cucumber::gherkin::StepType;
 
@@ -106,6 +106,9 @@ impl PlannedRun {
         let selective = options.tags.is_some() || options.name.is_some();
         if selective && !plan.scenarios.iter().any(Planned::runs) {
             return Err(usage(anyhow::anyhow!("no scenario that can run on {target} matches: --plan shows them all")));
+        }
+        if let Some(disk) = settings.disk.as_ref().filter(|_| !options.plan) {
+            look_at_disk(disk, &definitions, arch, &settings, progress)?;
         }
         if options.plan {
             let platform = Platform::name_if_set(&settings);
@@ -287,6 +290,22 @@ async fn look(
         found.check().map_err(infrastructure)?;
     }
     Ok(Some(found))
+}
+
+/// Fetches the cloud image and checks that machines can start from it, unless one of ours was made of it already.
+fn look_at_disk(
+    disk: &CloudDisk,
+    definitions: &[Definition],
+    arch: Arch,
+    settings: &Settings,
+    progress: &Progress,
+) -> Result<(), Exit> {
+    let kept = definitions.iter().map(|definition| DiskImage::kept(definition, arch, &settings.cache));
+    if kept.collect::<anyhow::Result<Vec<_>>>().map_err(usage)?.iter().all(Option::is_some) {
+        return Ok(());
+    }
+    let file = cloud_image::provide(disk, &settings.cache, progress).map_err(infrastructure)?;
+    cloud_image::inspect(&file, arch).map(drop).map_err(usage)
 }
 
 /// Finds what this host offers. For the system containers of a run, sudo may ask for a password first.

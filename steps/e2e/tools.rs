@@ -91,8 +91,11 @@ pub fn check(
             }
             Need::Runc => drop(programs::need("runc", &commands::setup(""))?),
             Need::Machines(kind, arch) => {
-                let check = |definition| targets::check_host(kind, definition, arch, settings, progress);
-                definitions.iter().try_for_each(check)?;
+                let check = |definition: &Definition| targets::check_host(kind, definition, arch, settings, progress);
+                match arch == home.arch {
+                    true => definitions.iter().try_for_each(check)?,
+                    false => Definition::all(&settings.without_disk())?.iter().try_for_each(check)?,
+                }
             }
         }
     }

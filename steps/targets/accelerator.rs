@@ -28,10 +28,36 @@ struct KvmFinding {
     fault: Option<String>,
 }
 
+/// Returns what to start a machine with before it has a kernel that KVM can be tried with: the accelerator that is known
+/// to work, or KVM and then TCG.
+pub fn candidates(context: &Context, qemu: &Qemu, arch: Arch) -> Vec<Accelerator> {
+    match known(context, qemu) {
+        _ if Arch::host() != Some(arch) || !opens() => vec![Accelerator::Tcg],
+        Some(KvmFinding { fault: None, .. }) => vec![Accelerator::Kvm],
+        Some(_) => vec![Accelerator::Tcg],
+        None => vec![Accelerator::Kvm, Accelerator::Tcg],
+    }
+}
+
+/// Whether this user can open KVM's device.
+fn opens() -> bool {
+    fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok()
+}
+
+fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+/// Returns the kept result of a probe, if it is valid.
+fn known(context: &Context, qemu: &Qemu) -> Option<KvmFinding> {
+    let text = fs::read_to_string(context.settings.cache.join("kvm.json")).ok()?;
+    let known: KvmFinding = serde_json::from_str(&text).ok()?;
+    (!known.boot.is_empty() && known.boot == boot_id() && known.qemu == qemu.version).then_some(known)
+}
+
 pub async fn choose(context: &Context, qemu: &Qemu, image: &DiskImage, arch: Arch, work: &Path) -> Accelerator {
     // A node that cannot be opened is not a result to keep: the user may get access a minute from now.
-    let device = fs::OpenOptions::new().read(true).write(true).open("/dev/kvm");
-    if Arch::host() != Some(arch) || device.is_err() {
+    if Arch::host() != Some(arch) || !opens() {
         return Accelerator::Tcg;
     }
     match try_kvm(context, qemu, image, arch, work).await {
@@ -43,10 +69,7 @@ pub async fn choose(context: &Context, qemu: &Qemu, image: &DiskImage, arch: Arc
 /// Checks whether guests start on KVM, and keeps the result for as long as it is valid. The error is the reason.
 pub async fn try_kvm(context: &Context, qemu: &Qemu, image: &DiskImage, arch: Arch, work: &Path) -> Result<(), String> {
     let kept = context.settings.cache.join("kvm.json");
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
-    let known = fs::read_to_string(&kept).ok().and_then(|text| serde_json::from_str::<KvmFinding>(&text).ok());
-    let known = known.filter(|known| !boot.is_empty() && known.boot == boot && known.qemu == qemu.version);
-    if let Some(known) = known {
+    if let Some(known) = known(context, qemu) {
         return known.fault.map_or(Ok(()), Err);
     }
     tracing::info!("kvm: trying whether a guest starts on it");
@@ -55,7 +78,7 @@ pub async fn try_kvm(context: &Context, qemu: &Qemu, image: &DiskImage, arch: Ar
         Ok(()) => "kvm: works".to_owned(),
         Err(fault) => format!("kvm: does not work here ({fault}): the cpu is emulated"),
     });
-    let finding = KvmFinding { boot, qemu: qemu.version.clone(), fault: tried.clone().err() };
+    let finding = KvmFinding { boot: boot_id(), qemu: qemu.version.clone(), fault: tried.clone().err() };
     // What cannot be kept, or is only half written, is found out again next time.
     let _ = serde_json::to_vec(&finding).map(|text| fs::write(&kept, text));
     tried
@@ -70,8 +93,7 @@ async fn probe(context: &Context, qemu: &Qemu, image: &DiskImage, arch: Arch, wo
         accelerator: Accelerator::Kvm,
         cpus: 1,
         memory: 256,
-        kernel: image.kernel.clone(),
-        initrd: image.initrd.clone(),
+        start: image.start.clone(),
         console: console.clone(),
         devices: None,
     };

@@ -10,20 +10,22 @@ use tokio::sync::Mutex;
 use super::child::Child;
 use super::console::{self, Stage};
 use super::machine::{Emulated, Machine, MachineDir, QEMU};
-use super::qemu::{Devices, Memory, QMP, port_was_taken};
+use super::qemu::{Devices, Memory, QMP, Start, port_was_taken};
 use super::vm::{Urgency, Vm};
-use super::{Qmp, cpu_scheduling, keys, remedy};
+use super::{Qmp, cloud_init, cpu_scheduling, keys, remedy};
 use crate::base::poll::{self, Look};
 use crate::base::procfs::now;
 use crate::base::programs;
 use crate::exec::command::Command;
-use crate::exec::shell::{Login, Shell, Ssh};
+use crate::exec::shell::{Login, Shell, ShellError, Ssh};
 use crate::targets::machine_info::{Accelerator, MachineInfo};
 
 /// Time limit for a boot: an emulated CPU takes a minute, and took more than three minutes beside other machines.
 const BOOT_LIMIT: Duration = Duration::from_secs(480);
 /// When to start trying SSH even if the console shows no SSH server.
 const KNOCK: Duration = Duration::from_secs(90);
+/// How long a cloud image that is up may take to let us in: cloud-init is at work in that time.
+const DEAF: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(200);
 /// A clock that is off by more seconds gets set; one that was read from a battery-backed clock is off by up to 1 s.
 const SKEW: f64 = 1.5;
@@ -33,14 +35,18 @@ const LINES: usize = 10;
 /// Starts a machine whose disk, keys and (if it is kept) memory are in `files`, and follows its boot to the end. If QEMU
 /// crashed, the error is [`QemuCrashed`](super::machine::QemuCrashed).
 pub(super) async fn boot(vm: &Vm, work: MachineDir, files: &Path, ram: Memory) -> anyhow::Result<Machine> {
-    let root = overlay(vm, &vm.image.disk, "raw", files).await?;
-    let login = keys::make(&work.name, files)?;
+    let first = matches!(vm.image.start, Start::Loader(_));
+    let (login, keys) = match first {
+        true => (cloud_init::seed(&work.name, files)?, files.join(cloud_init::SEED)),
+        false => (keys::make(&work.name, files)?, files.join(keys::DISK)),
+    };
+    let root = overlay(vm, &vm.image.disk, vm.image.format(), files).await?;
     let console = super::machine::evidence_file(&vm.context.evidence, &work.name, "console.log");
     let started = Instant::now();
-    let devices = Devices { ram, root, keys: files.join(keys::DISK), port: 0, sockets: work.folder.clone() };
+    let devices = Devices { ram, root, keys, port: 0, sockets: work.folder.clone() };
     let (child, qmp, port) = start(vm, &console, devices, &work, Urgency::First).await?;
     let login = Login { address: format!("127.0.0.1:{port}"), ..login };
-    let boot = Boot { vm, work: &work, login, console, started };
+    let boot = Boot { vm, work: &work, login, console, started, first };
     let (shell, facts) = boot.watch(&child).await?;
     Ok(vm.up(shell, facts, started, Emulated { port, qmp: Mutex::new(qmp), child, work }))
 }
@@ -95,6 +101,8 @@ struct Boot<'a> {
     login: Login,
     console: PathBuf,
     started: Instant,
+    /// Whether it is a cloud image's first boot, by its own boot loader.
+    first: bool,
 }
 
 impl Boot<'_> {
@@ -121,7 +129,10 @@ impl Boot<'_> {
         let shell = self.knock().await?;
         *at_login = true;
         tracing::info!("{}: {}", self.work.name, Stage::Login);
-        self.settle(&shell).await?;
+        match self.first {
+            true => drop(cloud_init::wait(&shell, BOOT_LIMIT).await?),
+            false => self.settle(&shell).await?,
+        }
         self.set_clock(&shell).await?;
         let facts = MachineInfo::gather(&shell, self.vm.accelerator).await?;
         Ok((shell, facts))
@@ -129,7 +140,7 @@ impl Boot<'_> {
 
     /// Watches the console until a login is possible, and logs in.
     async fn knock(&self) -> anyhow::Result<Shell> {
-        let mut last = Stage::Started;
+        let (mut last, mut up) = (Stage::Started, None);
         poll::until("a login", BOOT_LIMIT, PAUSE, async || {
             let text = console::read(&self.console);
             if let Some(line) = console::dead_end(&text) {
@@ -139,12 +150,21 @@ impl Boot<'_> {
             if now != std::mem::replace(&mut last, now) {
                 tracing::info!("{}: {now}", self.work.name);
             }
+            let kvm = self.vm.accelerator == Accelerator::Kvm;
+            anyhow::ensure!(!self.first || !kvm || now >= Stage::Kernel || self.started.elapsed() < KNOCK, "no kernel starts");
             if now < Stage::Ssh && self.started.elapsed() < KNOCK {
                 return Ok(Look::Waiting(format!("the console is at the stage \"{now}\"")));
             }
             Ok(match Ssh::connect(&self.login).await {
                 Ok(ssh) => Look::Done(Shell::ssh(ssh, self.vm.context.observer.clone())),
-                Err(error) => Look::Waiting(error.to_string()),
+                Err(error) => {
+                    let stranger = matches!(error, ShellError::OtherHost { .. });
+                    if self.first && (stranger || console::asks_for_a_login(&text)) {
+                        let since: &Instant = up.get_or_insert_with(Instant::now);
+                        anyhow::ensure!(since.elapsed() < DEAF, "{error}; {}", console::seed_lost(&text, stranger));
+                    }
+                    Look::Waiting(error.to_string())
+                }
             })
         })
         .await

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
-use super::{Definition, DiskImage, Platform, image, snapshot};
+use super::{Definition, DiskImage, Platform, cloud_image, image, snapshot};
 use crate::base::digest::hex;
 use crate::base::platform::Arch;
 use crate::base::poll::{self, Look};
@@ -56,8 +56,8 @@ impl Key {
     }
 }
 
-/// Returns the kept images that no definition needs on any architecture and platform of the project, and the snapshots of
-/// their machines.
+/// Returns the kept images that no definition needs on any architecture and platform of the project, the snapshots of their
+/// machines, and the cloud images that were fetched.
 pub fn unneeded(settings: &Settings) -> anyhow::Result<Vec<PathBuf>> {
     let cache = &settings.cache;
     let mut needed = BTreeSet::new();
@@ -69,16 +69,14 @@ pub fn unneeded(settings: &Settings) -> anyhow::Result<Vec<PathBuf>> {
             }
         }
     }
-    let entries = |folder: PathBuf| {
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-        entries.filter(|path| in_place(path))
-    };
+    let all = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let entries = |folder: PathBuf| all(folder).filter(|path| in_place(path));
     let is_needed = |image: &str| needed.contains(image);
     let images = entries(image::folder(cache)).filter(|path| path.join("manifest.json").is_file());
     let images = images.filter(|path| !path.file_name().and_then(|name| name.to_str()).is_some_and(is_needed));
     let snapshots = entries(snapshot::folder(cache));
     let snapshots = snapshots.filter(|path| !snapshot::image_of(path).as_deref().is_some_and(is_needed));
-    let mut unneeded: Vec<PathBuf> = images.chain(snapshots).collect();
+    let mut unneeded: Vec<PathBuf> = images.chain(snapshots).chain(all(cloud_image::folder(cache))).collect();
     unneeded.sort();
     Ok(unneeded)
 }

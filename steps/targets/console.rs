@@ -52,9 +52,29 @@ pub fn dead_end(console: &str) -> Option<String> {
         "You are in emergency mode",
         "Gave up waiting for root file system device",
         "-- System halted",
+        // Firmware and boot loaders, which found nothing to start.
+        "No bootable device",
+        "BdsDxe: No bootable option or device was found",
+        "UEFI Interactive Shell",
+        "grub rescue>",
     ];
     let line = console.lines().find(|line| signs.iter().any(|sign| line.contains(sign)))?;
     Some(plain(line).trim_end().to_owned())
+}
+
+/// Whether somebody could type a name to log in: what the system starts has been started, or nearly so.
+pub fn asks_for_a_login(console: &str) -> bool {
+    plain(console).lines().any(|line| line.trim_end().ends_with(" login:"))
+}
+
+/// Explains why a cloud image that is up does not accept the login that its seed set up; `answers` is whether it has an SSH
+/// server.
+pub fn seed_lost(console: &str, answers: bool) -> &'static str {
+    match (console.contains("Cloud-init v."), answers) {
+        (true, false) => "cloud-init has run, but the machine has no network, or no SSH server",
+        (true, true) => "its cloud-init did not read the seed: does its datasource_list have NoCloud?",
+        (false, _) => "nothing read the seed: the image has no cloud-init, or one that is disabled",
+    }
 }
 
 /// Returns which processes ran out of memory, according to the kernel: those it killed, and those it refused an

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::child::Child;
 use super::definition::Definition;
-use super::{Context, cache, console, reach_mirror, remedy};
+use super::qemu::Start;
+use super::{Context, cache, cloud_image, console, reach_mirror, remedy};
 use crate::base::platform::Arch;
 use crate::base::programs;
 use crate::base::unit::Bytes;
@@ -20,6 +21,8 @@ use crate::exec::cleanup::Resource;
 use crate::exec::command::{Command, Status, quote, tail};
 use crate::exec::shell::Shell;
 
+/// The disk of a cloud image with its packages.
+pub(super) const CLOUD_DISK: &str = "disk.qcow2";
 /// Version of the recipe below: raised when it changes in a way that changes images.
 const RECIPE: &str = "2";
 /// The disk space that a build needs: for the unpacked system, the disk made from it, and the packages in between.
@@ -33,13 +36,12 @@ const BEAT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct DiskImage {
     pub disk: PathBuf,
-    pub kernel: PathBuf,
-    pub initrd: PathBuf,
+    pub(super) start: Start,
     pub manifest: Manifest,
 }
 
 /// The record of how an image was made, in `manifest.json` beside it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// The hash of all its inputs except the packages' versions.
     pub key: String,
@@ -49,11 +51,26 @@ pub struct Manifest {
     pub seconds: f64,
     pub mirror: String,
     pub packages: BTreeMap<String, String>,
+    /// The options of a cloud image's kernel, `root=…` among them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<String>,
 }
 
-/// Returns the scripts that run before the packages are unpacked and after they are installed.
-fn hooks(definition: &Definition) -> [PathBuf; 2] {
-    [definition.setup.clone(), definition.path.with_file_name("customize.sh")]
+/// What is made of packages or of a cloud image, besides the files in the image's folder.
+pub(super) struct Made {
+    /// Where the packages came from.
+    pub mirror: String,
+    pub packages: BTreeMap<String, String>,
+    pub options: Option<String>,
+}
+
+/// Returns the scripts that run before the packages are unpacked, or install them on a cloud image, and after that.
+pub(super) fn hooks(definition: &Definition) -> [PathBuf; 2] {
+    let first = match definition.platform.disk {
+        Some(_) => definition.path.with_file_name("cloud-image.sh"),
+        None => definition.setup.clone(),
+    };
+    [first, definition.path.with_file_name("customize.sh")]
 }
 
 impl DiskImage {
@@ -78,14 +95,30 @@ impl DiskImage {
 
     /// Returns the space it takes on this host's disk: less than the sizes of its files, because the disk is sparse.
     pub fn disk_usage(&self) -> Bytes {
-        let files = [&self.disk, &self.kernel, &self.initrd];
-        Bytes(files.iter().filter_map(|file| fs::metadata(file).ok()).map(|file| file.blocks() * 512).sum())
+        let files = self.kernel().into_iter().flatten().chain([&self.disk]);
+        Bytes(files.filter_map(|file| fs::metadata(file).ok()).map(|file| file.blocks() * 512).sum())
     }
 
     fn open(folder: &Path) -> Option<DiskImage> {
-        let manifest = serde_json::from_slice(&fs::read(folder.join("manifest.json")).ok()?).ok()?;
-        let [disk, kernel, initrd] = ["disk.img", "vmlinuz", "initrd"].map(|name| folder.join(name));
-        (disk.is_file() && kernel.is_file() && initrd.is_file()).then_some(DiskImage { disk, kernel, initrd, manifest })
+        let manifest: Manifest = serde_json::from_slice(&fs::read(folder.join("manifest.json")).ok()?).ok()?;
+        let disk = if manifest.options.is_some() { CLOUD_DISK } else { "disk.img" };
+        let [disk, kernel, initrd] = [disk, "vmlinuz", "initrd"].map(|name| folder.join(name));
+        let whole = disk.is_file() && kernel.is_file() && initrd.is_file();
+        let options = manifest.options.clone().unwrap_or_else(|| "root=/dev/vda rw".to_owned());
+        whole.then_some(DiskImage { disk, start: Start::Kernel { kernel, initrd, options }, manifest })
+    }
+
+    /// Returns its disk's format.
+    pub(super) fn format(&self) -> &'static str {
+        if self.disk.ends_with("disk.img") { "raw" } else { "qcow2" }
+    }
+
+    /// Returns the files of its kernel and its initramfs.
+    pub fn kernel(&self) -> Option<[&PathBuf; 2]> {
+        match &self.start {
+            Start::Kernel { kernel, initrd, .. } => Some([kernel, initrd]),
+            Start::Loader(_) => None,
+        }
     }
 
     /// Returns the image of a definition: the kept one, or a new one, which a lock keeps two runs from making twice.
@@ -116,21 +149,43 @@ struct ImageBuild<'a> {
 
 impl ImageBuild<'_> {
     async fn run(&self, folder: &Path) -> anyhow::Result<DiskImage> {
-        let (started, arch, progress) = (Instant::now(), self.arch, &self.context.progress);
-        let platform = &self.definition.platform;
-        let shell = Shell::local(self.context.observer.clone());
-        let namespace = self.check(&shell).await?;
-        let mirror = reach_mirror(&shell, &self.context.settings, platform, arch, self.machines).await?;
-
+        let (started, arch, platform) = (Instant::now(), self.arch, &self.definition.platform);
         let work = self.machines.join(format!("{}.{}.part", self.key, self.context.run));
         let resource = Resource::Path { path: work.clone() };
         self.context.cleanup.register(resource.clone())?;
         let _ = fs::remove_dir_all(&work);
         fs::create_dir(&work).with_context(|| format!("{} cannot be made", work.display()))?;
         fs::set_permissions(&work, fs::Permissions::from_mode(0o755))?;
-        progress.note(format!("image {} ({arch}): made once from {mirror}", platform.name));
+        let Made { mirror, packages, options } = match &platform.disk {
+            Some(disk) => Box::pin(cloud_image::make(disk, self.definition, arch, self.context, &work)).await?,
+            None => self.make(&work).await?,
+        };
+        let manifest = Manifest {
+            key: self.key.to_owned(),
+            distribution: platform.name.clone(),
+            architecture: arch.debian().to_owned(),
+            built: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            seconds: started.elapsed().as_secs_f64().round(),
+            mirror,
+            packages,
+            options,
+        };
+        fs::write(work.join("manifest.json"), serde_json::to_vec_pretty(&manifest)?)?;
+        let _ = fs::remove_dir_all(folder);
+        fs::rename(&work, folder).with_context(|| format!("{} cannot be put into place", folder.display()))?;
+        self.context.cleanup.release(&resource)?;
+        self.context.progress.note(format!("image {arch}: ready after {:.0} s", started.elapsed().as_secs_f64()));
+        DiskImage::open(folder).with_context(|| format!("{} is not complete", folder.display()))
+    }
 
-        self.install(&shell, &namespace, &mirror, &work).await?;
+    /// Makes it of a platform's packages.
+    async fn make(&self, work: &Path) -> anyhow::Result<Made> {
+        let (arch, platform) = (self.arch, &self.definition.platform);
+        let shell = Shell::local(self.context.observer.clone());
+        let namespace = self.check(&shell).await?;
+        let mirror = reach_mirror(&shell, &self.context.settings, platform, arch, self.machines).await?;
+        self.context.progress.note(format!("image {} ({arch}): made once from {mirror}", platform.name));
+        self.install(&shell, &namespace, &mirror, work).await?;
         let root = work.join("root");
         let list = Command::new(self.program("dpkg-query")?)
             .args(["--admindir".to_owned(), root.join("var/lib/dpkg").display().to_string()])
@@ -155,21 +210,7 @@ impl ImageBuild<'_> {
         shell.read(&make).await?;
         let remove = as_root(&namespace, &["rm", "-rf"]).arg(root.display().to_string());
         shell.read(&remove).await.context("the unpacked system cannot be removed")?;
-        let manifest = Manifest {
-            key: self.key.to_owned(),
-            distribution: platform.name.clone(),
-            architecture: arch.debian().to_owned(),
-            built: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-            seconds: started.elapsed().as_secs_f64().round(),
-            mirror,
-            packages,
-        };
-        fs::write(work.join("manifest.json"), serde_json::to_vec_pretty(&manifest)?)?;
-        let _ = fs::remove_dir_all(folder);
-        fs::rename(&work, folder).with_context(|| format!("{} cannot be put into place", folder.display()))?;
-        self.context.cleanup.release(&resource)?;
-        progress.note(format!("image {arch}: ready after {:.0} s", started.elapsed().as_secs_f64()));
-        DiskImage::open(folder).with_context(|| format!("{} is not complete", folder.display()))
+        Ok(Made { mirror, packages, options: None })
     }
 
     /// Checks in advance everything that would otherwise only fail minutes later.

@@ -74,7 +74,7 @@ pub fn command_line(machine: &str, user: &str, host: &str, port: u16, folder: &P
 }
 
 /// Writes a file that only its owner may read.
-fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+pub(super) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let open = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     open.and_then(|mut file| file.write_all(bytes)).with_context(|| format!("{} cannot be written", path.display()))
 }

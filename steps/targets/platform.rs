@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::nearest::nearest;
 use crate::base::platform::Arch;
-use crate::base::settings::Settings;
+use crate::base::settings::{CloudDisk, Settings};
 
 /// The platform of machines if none is named.
 const USUAL: &str = "debian-13";
@@ -38,6 +38,9 @@ pub struct Platform {
     pub accept_expired: bool,
     /// What `{kernel}` and `{podman}` in a machine's packages stand for; `{arch}` is the architecture's Debian name.
     packages: BTreeMap<String, Vec<String>>,
+    /// The cloud image that it is, if it is one: a system of its own, without suite and keyring.
+    #[serde(skip)]
+    pub(super) disk: Option<CloudDisk>,
 }
 
 /// The keys that packages are verified with.
@@ -52,11 +55,36 @@ pub struct Keyring {
 impl Platform {
     /// Returns the platform that is set, or the usual one.
     pub fn chosen(settings: &Settings) -> anyhow::Result<Platform> {
-        Platform::named(&settings.root, settings.platform.as_deref().unwrap_or(USUAL))
+        match &settings.disk {
+            Some(disk) => Ok(Platform::of_disk(disk)),
+            None => Platform::named(&settings.root, settings.platform.as_deref().unwrap_or(USUAL)),
+        }
+    }
+
+    /// Returns the platform that is a cloud image, named after its file and its digest: it has a kernel, and its own package
+    /// manager installs the rest.
+    pub fn of_disk(disk: &CloudDisk) -> Platform {
+        let path = disk.source.split(['?', '#']).next().unwrap_or_default();
+        let file = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        Platform {
+            name: format!("{file}@sha256:{}", &disk.sha256[..12]),
+            path: PathBuf::from(&disk.source),
+            suite: String::new(),
+            components: Vec::new(),
+            mirror: None,
+            mirror_arm64: None,
+            keyring: Keyring { file: PathBuf::new(), package: None },
+            accept_expired: false,
+            packages: ["kernel", "podman"].map(|list| (list.to_owned(), Vec::new())).into(),
+            disk: Some(disk.clone()),
+        }
     }
 
     /// Returns the name of the platform that is set, if one is.
     pub fn name_if_set(settings: &Settings) -> Option<String> {
+        if let Some(disk) = &settings.disk {
+            return Some(Platform::of_disk(disk).name);
+        }
         let set = settings.platform.as_ref()?;
         Platform::named(&settings.root, set).ok().map(|platform| platform.name)
     }
@@ -148,6 +176,10 @@ impl Platform {
 
     /// Returns all that an image depends on besides the packages' names, which its machine's definition has.
     pub(super) fn inputs(&self) -> String {
+        if let Some(disk) = &self.disk {
+            let packages = disk.packages.iter().map(|(_, sha256)| sha256.as_str());
+            return ["disk", &disk.sha256].into_iter().chain(packages).collect::<Vec<_>>().join("\n");
+        }
         let own = |mirror: &Option<String>| mirror.clone().unwrap_or_default();
         let (suite, components) = (&self.suite, self.components.join(" "));
         [self.name.as_str(), suite, &components, &own(&self.mirror), &own(&self.mirror_arm64)].join("\n")

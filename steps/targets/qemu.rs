@@ -29,11 +29,19 @@ pub struct Board {
     pub cpus: u32,
     /// Memory in MiB.
     pub memory: u64,
-    pub kernel: PathBuf,
-    pub initrd: PathBuf,
+    pub start: Start,
     pub console: PathBuf,
     /// The devices of a complete machine; a probe of the accelerator has none.
     pub devices: Option<Devices>,
+}
+
+/// What a machine starts with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// A kernel with its initramfs and options, `root=…` among them.
+    Kernel { kernel: PathBuf, initrd: PathBuf, options: String },
+    /// The boot loader on its disk, from UEFI firmware (its code, and a copy of its variables), else from BIOS.
+    Loader(Option<[PathBuf; 2]>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,19 +151,32 @@ impl Qemu {
             _ => "kvm",
         };
         let (cpus, memory) = (board.cpus.to_string(), board.memory.to_string());
-        // The kernel passes options that it does not know to init as environment variables, such as TERM here: the
-        // console is a file, not a terminal.
-        let append = format!("root=/dev/vda rw console={tty} TERM=dumb SYSTEMD_COLORS=0{options}");
         let ram = board.devices.as_ref().and_then(|devices| devices.ram.object(board.memory));
-        let machine = format!("{machine}{}", if ram.is_some() { ",memory-backend=ram" } else { "" });
+        let loader = matches!(board.start, Start::Loader(_));
+        // Without a screen, a PC's BIOS prints on the console.
+        let bios = if board.start == Start::Loader(None) { ",graphics=off" } else { "" };
+        let machine = format!("{machine}{bios}{}", if ram.is_some() { ",memory-backend=ram" } else { "" });
         let mut argv: Vec<String> = vec![self.program.clone()];
         let mut add = |words: &[&str]| argv.extend(words.iter().map(|word| (*word).to_owned()));
         add(&["-machine", &machine, "-cpu", cpu, "-accel", accelerator, "-smp", &cpus, "-m", &memory]);
         add(&["-nodefaults", "-no-user-config", "-display", "none"]);
-        add(&["-kernel", &board.kernel.display().to_string(), "-initrd", &board.initrd.display().to_string()]);
+        match &board.start {
+            Start::Kernel { kernel, initrd, options: own } => {
+                add(&["-kernel", &kernel.display().to_string(), "-initrd", &initrd.display().to_string()]);
+                // The kernel passes options that it does not know to init as environment variables, such as TERM here:
+                // the console is a file, not a terminal.
+                add(&["-append", &format!("{own} console={tty} TERM=dumb SYSTEMD_COLORS=0{options}")]);
+            }
+            Start::Loader(Some([code, variables])) => {
+                for (file, options) in [(code, ",unit=0,readonly=on"), (variables, ",unit=1")] {
+                    let file = comma(&file.display().to_string());
+                    add(&["-drive", &format!("if=pflash,format=raw,file={file}{options}")]);
+                }
+            }
+            Start::Loader(None) => {}
+        }
         let console = comma(&board.console.display().to_string());
-        add(&["-append", &append, "-chardev", &format!("file,id=console,path={console},append=on")]);
-        add(&["-serial", "chardev:console"]);
+        add(&["-chardev", &format!("file,id=console,path={console},append=on"), "-serial", "chardev:console"]);
         if let Some(ram) = &ram {
             add(&["-object", ram]);
         }
@@ -165,7 +186,8 @@ impl Qemu {
             }
             // The overlay is removed with the run: nothing in it needs to survive a crash of the host.
             add(&["-drive", &drive("root", &devices.root, "format=qcow2,cache=unsafe,discard=unmap")]);
-            add(&["-device", "virtio-blk-pci,drive=root"]);
+            // Firmware that may start from nothing else does not try the network.
+            add(&["-device", if loader { "virtio-blk-pci,drive=root,bootindex=1" } else { "virtio-blk-pci,drive=root" }]);
             add(&["-drive", &drive("keys", &devices.keys, "format=raw,readonly=on")]);
             add(&["-device", "virtio-blk-pci,drive=keys,serial=assay-keys"]);
             add(&["-netdev", &format!("user,id=net,hostfwd=tcp:127.0.0.1:{}-:22", devices.port)]);
@@ -230,6 +252,13 @@ mod tests {
         let (root, keys) = ("/w,1/root.qcow2".into(), "/w/keys.tar".into());
         let whole = Devices { ram: Memory::Anonymous, root, keys, port: 4022, sockets: "/w".into() };
         let with = |ram| (Arch::Arm64, Accelerator::Tcg, Some(Devices { ram, ..whole.clone() }));
+        let kernel = || Start::Kernel {
+            kernel: "/i/vmlinuz".into(),
+            initrd: "/i/initrd".into(),
+            options: "root=/dev/vda rw".into(),
+        };
+        let firmware = Start::Loader(Some(["/f/code.fd".into(), "/w,1/variables.fd".into()]));
+        let (arm64, _, devices) = with(Memory::Anonymous);
         let boards = [
             with(Memory::Anonymous),
             with(Memory::Kept("/s/r,am".into())),
@@ -238,11 +267,15 @@ mod tests {
             (Arch::Amd64, Accelerator::Kvm, None),
             (Arch::Amd64, Accelerator::Tcg, None),
         ];
-        let lines = boards.map(|(arch, accelerator, devices)| {
-            let (kernel, initrd, console) = ("/i/vmlinuz".into(), "/i/initrd".into(), "/e/console.log".into());
-            let board = Board { arch, accelerator, cpus: 2, memory: 452, kernel, initrd, console, devices };
+        let boards = boards.map(|board| (board, kernel()));
+        let loaders = [(arm64, devices.clone(), firmware), (Arch::Amd64, devices, Start::Loader(None))];
+        let loaders = loaders.map(|(arch, devices, start)| ((arch, Accelerator::Tcg, devices), start));
+        let lines = boards.into_iter().chain(loaders).map(|((arch, accelerator, devices), start)| {
+            let console = "/e/console.log".into();
+            let board = Board { arch, accelerator, cpus: 2, memory: 452, start, console, devices };
             qemu("10.0.2").argv(&board).join(" ").replace(" -", "\n  -")
         });
+        let lines: Vec<String> = lines.collect();
         insta::assert_snapshot!("boards", lines.join("\n"));
         assert!(port_was_taken("qemu: -netdev user: Could not set up host forwarding rule 'tcp:127.0.0.1:1-:22'"));
     }

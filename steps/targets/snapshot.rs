@@ -320,6 +320,7 @@ mod tests {
     use super::*;
     use crate::base::platform::Arch;
     use crate::targets::image::tests::MANIFEST;
+    use crate::targets::qemu::Start;
     use crate::targets::{Definition, DiskImage, Qemu, tests::context};
 
     async fn frozen(kind: &str) -> tempfile::TempDir {
@@ -381,7 +382,7 @@ mod tests {
     fn machines(change: impl FnOnce(&mut Vm)) -> String {
         let manifest = serde_json::from_str(MANIFEST).unwrap();
         let [disk, kernel, initrd] = ["disk.img", "vmlinuz", "initrd"].map(|name| Path::new("/i").join(name));
-        let image = DiskImage { disk, kernel, initrd, manifest };
+        let image = DiskImage { disk, start: Start::Kernel { kernel, initrd, options: "root=/dev/vda".into() }, manifest };
         let qemu = Qemu { program: "qemu".into(), version: "10.0.2".into(), build: "QEMU 10.0.2 (Debian 1)".into() };
         let mut vm = Vm {
             definition: Definition::named(&crate::Settings::read().unwrap(), "nano").unwrap(),

@@ -156,8 +156,7 @@ impl Vm {
             accelerator: self.accelerator,
             cpus: self.definition.cpus,
             memory: self.definition.guest_memory(self.arch),
-            kernel: self.image.kernel.clone(),
-            initrd: self.image.initrd.clone(),
+            start: self.image.start.clone(),
             console: console.to_owned(),
             devices,
         }

@@ -36,10 +36,11 @@ pub fn setup(target: Option<&str>, file: Option<&Path>, settings: &Settings) -> 
     for definition in by_image.values() {
         let image = runtime.block_on(provide(definition, arch, settings)).map_err(|error| unmade(&target, error))?;
         let made = &image.manifest;
+        let [kernel, initrd] = image.kernel().map_or([None; 2], |files| files.map(Some));
         let parts = serde_json::json!({
             "disk": image.disk,
-            "kernel": image.kernel,
-            "initrd": image.initrd,
+            "kernel": kernel,
+            "initrd": initrd,
             "cpus": definition.cpus,
             "memory": definition.guest_memory(arch),
             "mirror": made.mirror,

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use crate::base::progress::Progress;
-use crate::exec::command::{Command, tail};
+use crate::exec::command::Command;
 use crate::exec::shell::Shell;
-use crate::targets::SetupStep;
+use crate::targets::{SetupStep, cloud_init};
 
 /// How long one step may take; on a t4g.nano the longest takes a minute or two, on an emulated CPU ten times as long.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -37,11 +37,7 @@ pub const USER: &str = "ubuntu";
 /// Waits until cloud-init is done, and makes the machine the annex's device.
 pub async fn set_up(shell: &Shell, progress: &Progress) -> anyhow::Result<Vec<SetupStep>> {
     let started = Instant::now();
-    let wait = Command::new("cloud-init").args(["status", "--wait", "--long"]).time_limit(LIMIT);
-    let status = shell.run(&wait).await?;
-    // Its exit status 2 means "recoverable errors": a warning of a module that is not needed here.
-    let done = status.text().lines().any(|line| line.trim() == "status: done");
-    anyhow::ensure!(done, "{}: cloud-init did not end well: {}", shell.machine(), tail(&status.text(), 8));
+    let status = cloud_init::wait(shell, LIMIT).await?;
     let mut steps = vec![SetupStep { name: "cloud-init", line: status.line.clone(), wall: started.elapsed() }];
     for (name, argv) in self::steps() {
         progress.note(format!("{}: set-up: {name}", shell.machine()));
