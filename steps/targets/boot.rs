@@ -24,6 +24,8 @@ use crate::targets::machine_info::{Accelerator, MachineInfo};
 const BOOT_LIMIT: Duration = Duration::from_secs(480);
 /// When to start trying SSH even if the console shows no SSH server.
 const KNOCK: Duration = Duration::from_secs(90);
+/// How long a boot loader may take on KVM: where no kernel runs on it, nothing says so.
+const KVM: Duration = Duration::from_secs(40);
 /// How long a cloud image that is up may take to let us in: cloud-init is at work in that time.
 const DEAF: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(200);
@@ -151,7 +153,8 @@ impl Boot<'_> {
                 tracing::info!("{}: {now}", self.work.name);
             }
             let kvm = self.vm.accelerator == Accelerator::Kvm;
-            anyhow::ensure!(!self.first || !kvm || now >= Stage::Kernel || self.started.elapsed() < KNOCK, "no kernel starts");
+            let late = self.first && kvm && now < Stage::Kernel && self.started.elapsed() > KVM;
+            anyhow::ensure!(!late, "no kernel has started on KVM within {KVM:?}");
             if now < Stage::Ssh && self.started.elapsed() < KNOCK {
                 return Ok(Look::Waiting(format!("the console is at the stage \"{now}\"")));
             }

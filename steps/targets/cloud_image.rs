@@ -1,20 +1,22 @@
 //! Makes machine images of cloud images (`--disk`): checks what is given, boots it once with a seed for cloud-init, and has
 //! its own package manager install what the annex installs. From then on, its kernel is started directly, as all are.
 
+mod loader;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use serde::Deserialize;
+pub use loader::inspect;
 
 use super::console::{self, Stage};
 use super::definition::{Definition, Withheld};
-use super::image::{CLOUD_DISK, DiskImage, Made, Manifest, hooks};
+use super::image::{CLOUD_DISK, DISK_NEEDED, DiskImage, Made, Manifest, free_space, hooks};
 use super::machine::{Machine, MachineDir, evidence_file};
 use super::qemu::{Memory, Qemu, Start};
 use super::vm::Vm;
-use super::{Context, accelerator, remedy};
+use super::{Context, accelerator, cloud_init, keys, remedy};
 use crate::base::digest::sha256_of;
 use crate::base::platform::Arch;
 use crate::base::programs;
@@ -35,12 +37,8 @@ const MEMORY: Bytes = Bytes(2 << 30);
 const NAME: &str = "cloud-image";
 /// The folder for packages on the machine.
 const PACKAGES: &str = "/var/tmp/assay-packages";
-/// The unit in which parts of a disk are read.
-const MIB: u64 = 1 << 20;
-/// The partition types "EFI system" and "BIOS boot", as a partition table of today has them.
-const EFI: [u8; 16] = *b"\x28\x73\x2a\xc1\x1f\xf8\xd2\x11\xba\x4b\x00\xa0\xc9\x3e\xc9\x3b";
-/// The most of an EFI partition that is searched.
-const EFI_MOST: u64 = 1024 * MIB;
+/// The files with which a machine is entered when it boots for the first time.
+const FIRST_BOOT: [&str; 3] = [keys::IDENTITY, keys::KNOWN, cloud_init::SEED];
 
 /// Returns the cloud image that the options name; reads its file, if it is one of this host's.
 pub fn given(source: &str, sha256: Option<&str>, packages: Option<&Path>) -> anyhow::Result<CloudDisk> {
@@ -60,7 +58,8 @@ pub fn given(source: &str, sha256: Option<&str>, packages: Option<&Path>) -> any
         }
         false => {
             let file = fs::canonicalize(source).with_context(|| format!("--disk: {source} cannot be read"))?;
-            let seen = File::open(&file).and_then(sha256_of).with_context(|| format!("--disk: {source} cannot be read"))?;
+            let seen =
+                File::open(&file).and_then(sha256_of).with_context(|| format!("--disk: {source} cannot be read"))?;
             expect(source, wanted.as_deref().unwrap_or(&seen), &seen)?;
             (file.display().to_string(), seen)
         }
@@ -112,9 +111,9 @@ pub fn provide(disk: &CloudDisk, cache: &Path, progress: &Progress) -> anyhow::R
     progress.note(format!("fetching {source}"));
     let part = tempfile::Builder::new().suffix(".part").tempfile_in(&folder)?.into_temp_path();
     let helper = programs::find("/usr/lib/apt/apt-helper").context("apt is not installed, which fetches images")?;
-    // Another user writes it, if apt runs as root.
     let fetched = run(&[&helper.display().to_string(), "download-file", source, &part.display().to_string()]);
-    fetched.with_context(|| format!("--disk: {source} cannot be fetched: fetch it by other means, and name the file"))?;
+    fetched
+        .with_context(|| format!("--disk: {source} cannot be fetched: fetch it by other means, and name the file"))?;
     let seen = File::open(&part).and_then(sha256_of).with_context(|| format!("{} cannot be read", part.display()))?;
     expect(source, &disk.sha256, &seen)?;
     part.persist(&kept).with_context(|| format!("{} cannot be put into place", kept.display()))?;
@@ -128,141 +127,6 @@ fn run(argv: &[&str]) -> anyhow::Result<Vec<u8>> {
     let printed = [&output.stdout[..], &output.stderr].concat();
     anyhow::ensure!(output.status.success(), "{}", tail(&String::from_utf8_lossy(&printed), 2).replace('\n', "; "));
     Ok(output.stdout)
-}
-
-/// What `qemu-img info` says of a file.
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Info {
-    format: String,
-    backing_filename: Option<String>,
-    #[serde(default)]
-    format_specific: serde_json::Value,
-}
-
-/// A disk that can be read in parts.
-struct Disk<'a> {
-    file: &'a Path,
-    format: String,
-    qemu_img: String,
-}
-
-impl Disk<'_> {
-    fn open(file: &Path, arch: Arch) -> anyhow::Result<Disk<'_>> {
-        let (qemu_img, name) = (programs::need("qemu-img", &remedy(arch))?, file.display().to_string());
-        let info = run(&[&qemu_img, "info", "--output=json", &name]);
-        let info = info.with_context(|| format!("--disk: {name} is not a disk"))?;
-        let Info { format, backing_filename, format_specific } = serde_json::from_slice(&info)?;
-        anyhow::ensure!(
-            format == "qcow2" || format == "raw",
-            "--disk: {name} is a disk in the format {format}: make it qcow2, with `qemu-img convert -O qcow2 {name} FILE`"
-        );
-        // What such a file names could be any file of this host.
-        let other = backing_filename.is_some() || format_specific.pointer("/data/data-file").is_some();
-        anyhow::ensure!(
-            !other,
-            "--disk: {name} is only a part of a disk, and names another file: make it whole, with `qemu-img convert -O \
-             qcow2 {name} FILE`"
-        );
-        Ok(Disk { file, format, qemu_img })
-    }
-
-    /// Reads whole MiB of it.
-    fn read(&self, from: u64, count: u64) -> anyhow::Result<Vec<u8>> {
-        let part = tempfile::NamedTempFile::new()?;
-        let [file, out] = [("if", self.file), ("of", part.path())].map(|(name, path)| format!("{name}={}", path.display()));
-        let [skip, count] = [format!("skip={from}"), format!("count={count}")];
-        run(&[&self.qemu_img, "dd", "-f", &self.format, "-O", "raw", "bs=1M", &skip, &count, &file, &out])?;
-        Ok(fs::read(part.path())?)
-    }
-}
-
-/// Checks that a file is a disk that machines of an architecture can start from, and returns with what.
-pub fn inspect(file: &Path, arch: Arch) -> anyhow::Result<Start> {
-    let disk = Disk::open(file, arch)?;
-    let name = file.display();
-    let first = disk.read(0, 1)?;
-    anyhow::ensure!(
-        first.get(510..512) == Some(b"\x55\xaa"),
-        "--disk: {name} is not a disk that can be started: it has neither a partition table nor a boot sector"
-    );
-    let mut loaders = Vec::new();
-    if let Some((start, size)) = efi_partition(&first) {
-        let contents = disk.read(start / MIB, (size.min(EFI_MOST) + start % MIB).div_ceil(MIB))?;
-        loaders = Arch::ALL.into_iter().filter(|arch| holds(&contents, loader(*arch))).collect();
-    }
-    // A sector with nothing but a partition table does not start anything.
-    let bios = arch == Arch::Amd64 && first[..440].iter().any(|byte| *byte != 0);
-    if loaders.contains(&arch) {
-        match firmware(arch) {
-            Some(files) => return Ok(Start::Loader(Some(files))),
-            None if !bios => anyhow::bail!("{}", lacks_firmware(arch)),
-            None => {}
-        }
-    }
-    match loaders.first() {
-        _ if bios => Ok(Start::Loader(None)),
-        Some(other) => anyhow::bail!(
-            "--disk: {name} is an image for {other}, and {arch} is wanted: use --target vm:{other}, or take the image for {arch}"
-        ),
-        None => anyhow::bail!(
-            "--disk: {name} has no boot loader for {arch}: its EFI partition, if it has one, has no {}",
-            path_of(arch)
-        ),
-    }
-}
-
-/// Returns where the EFI partition is, and its size.
-fn efi_partition(first: &[u8]) -> Option<(u64, u64)> {
-    let number = |bytes: Option<&[u8]>| Some(u64::from_le_bytes(bytes?.try_into().ok()?));
-    if first.get(512..520)? != b"EFI PART" {
-        // Four entries of 16 bytes: the type, and the first sector and their number.
-        let short = |bytes: &[u8]| Some(u64::from(u32::from_le_bytes(bytes.try_into().ok()?)) * 512);
-        let found = first.get(446..510)?.chunks_exact(16).find(|entry| entry[4] == 0xef)?;
-        return Some((short(&found[8..12])?, short(&found[12..16])?));
-    }
-    let table = usize::try_from(number(first.get(584..592))?.checked_mul(512)?).ok()?;
-    let found = first.get(table..)?.chunks_exact(128).find(|entry| entry[..16] == EFI)?;
-    let [start, last] = [number(found.get(32..40))?, number(found.get(40..48))?];
-    Some((start.checked_mul(512)?, (last.checked_sub(start)? + 1).checked_mul(512)?))
-}
-
-/// Whether a FAT file system has a file of this short name.
-fn holds(contents: &[u8], name: &[u8; 11]) -> bool {
-    contents.chunks_exact(32).any(|entry| entry[..11] == *name)
-}
-
-/// Returns the boot loader that firmware starts from any disk, as FAT spells its name.
-fn loader(arch: Arch) -> &'static [u8; 11] {
-    match arch {
-        Arch::Amd64 => b"BOOTX64 EFI",
-        Arch::Arm64 => b"BOOTAA64EFI",
-    }
-}
-
-fn path_of(arch: Arch) -> &'static str {
-    match arch {
-        Arch::Amd64 => "EFI/BOOT/BOOTX64.EFI, nor has the disk a boot sector",
-        Arch::Arm64 => "EFI/BOOT/BOOTAA64.EFI",
-    }
-}
-
-/// Returns this host's UEFI firmware for an architecture: its code and its variables.
-fn firmware(arch: Arch) -> Option<[PathBuf; 2]> {
-    let places: &[&str] = match arch {
-        Arch::Amd64 => &["/usr/share/OVMF/OVMF_@_4M.fd", "/usr/share/OVMF/OVMF_@.fd"],
-        Arch::Arm64 => &["/usr/share/AAVMF/AAVMF_@.fd"],
-    };
-    let files = places.iter().map(|place| ["CODE", "VARS"].map(|part| PathBuf::from(place.replace('@', part))));
-    files.into_iter().find(|files| files.iter().all(|file| file.is_file()))
-}
-
-fn lacks_firmware(arch: Arch) -> String {
-    let package = match arch {
-        Arch::Amd64 => "ovmf",
-        Arch::Arm64 => "qemu-efi-aarch64",
-    };
-    format!("UEFI firmware for {arch} is not installed, which this image starts from: `apt-get install {package}` does that")
 }
 
 /// Makes an image of a cloud image in a folder.
@@ -282,10 +146,18 @@ pub(super) async fn make(
         }
         other => other,
     };
+    let free = free_space(work)?;
+    anyhow::ensure!(
+        free >= DISK_NEEDED,
+        "{} has {free} left and making a machine image takes {DISK_NEEDED}: free some space or set ASSAY_CACHE",
+        work.display()
+    );
     let shell = Shell::local(context.observer.clone());
     let qemu = Qemu::installed(&shell, arch).await?;
     context.progress.note(format!("image {} ({arch}): booted once, to install packages", definition.platform.name));
-    let machine = boot(definition, arch, context, work, &qemu, DiskImage { disk: file, start, manifest: Manifest::default() }).await?;
+    let machine =
+        boot(definition, arch, context, work, &qemu, DiskImage { disk: file, start, manifest: Manifest::default() })
+            .await?;
     let made = install(disk, definition, &machine, work).await;
     let made = made.with_context(|| format!("image {}", definition.platform.name))?;
     // What it has not written yet would be lost with its QEMU.
@@ -293,11 +165,10 @@ pub(super) async fn make(
     let over = tokio::time::timeout(COPYING, machine.gone()).await;
     over.map_err(|_| anyhow::anyhow!("the cloud image did not power off within {COPYING:?}"))?;
     machine.shut_down().await;
-    let overlay = work.join("root.qcow2");
-    let [from, to] = [&overlay, &work.join(CLOUD_DISK)].map(|path| path.display().to_string());
+    let [from, to] = ["root.qcow2", CLOUD_DISK].map(|file| work.join(file).display().to_string());
     let whole = Command::new(programs::need("qemu-img", &remedy(arch))?).args(["convert", "-O", "qcow2", &from, &to]);
     shell.read(&whole.time_limit(COPYING)).await?;
-    fs::remove_file(&overlay).context("the overlay cannot be removed")?;
+    ["root.qcow2", "variables.fd"].iter().chain(&FIRST_BOOT).for_each(|file| drop(fs::remove_file(work.join(file))));
     Ok(made)
 }
 
@@ -319,9 +190,7 @@ async fn boot(
         let (context, snapshots) = (context.clone(), Default::default());
         let vm = Vm { definition, arch, qemu, image, accelerator, context, snapshots };
         let booted = vm.booted(|| {
-            for file in [super::keys::IDENTITY, super::keys::KNOWN, super::cloud_init::SEED] {
-                let _ = fs::remove_file(work.join(file));
-            }
+            FIRST_BOOT.iter().for_each(|file| drop(fs::remove_file(work.join(file))));
             Ok((MachineDir::make(&vm.context, NAME)?, work.to_owned(), Memory::Anonymous))
         });
         failed = match booted.await {
@@ -332,6 +201,7 @@ async fn boot(
         if accelerator != Accelerator::Kvm || console::stage(&console::read(&console)) >= Stage::Kernel {
             break;
         }
+        vm.context.progress.note(format!("kvm: {failed:#}\nstarting it again, with an emulated cpu"));
     }
     Err(failed)
 }
@@ -360,7 +230,7 @@ async fn install(disk: &CloudDisk, definition: &Definition, machine: &Machine, w
     };
     for (name, file) in [("kernel", "vmlinuz"), ("initrd", "initrd")] {
         let read = Command::new("sudo").args(["cat", field(name)?]);
-        let bytes = shell.run(&read).await?.success()?.stdout;
+        let bytes = shell.unobserved().run(&read).await?.success()?.stdout;
         fs::write(work.join(file), bytes).with_context(|| format!("the {name} cannot be kept"))?;
     }
     shell.run(&as_root(&customizes, "/")?).await?.success()?;
@@ -389,4 +259,88 @@ fn refusal(printed: &str, folder: &str) -> String {
         _ => "put all that they depend on into the folder of --packages, too",
     };
     format!("the packages cannot be installed: {remedy}; the package manager's last words: {printed}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::digest::sha256;
+    use crate::base::settings::Settings;
+    use crate::targets::Platform;
+
+    fn error<T>(result: anyhow::Result<T>) -> String {
+        format!("{:#}", result.err().expect("an error"))
+    }
+
+    #[test]
+    fn an_image_is_the_file_whose_digest_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, hex) = (folder.path().join("noble.img"), sha256(b"a disk"));
+        fs::write(&file, "a disk").unwrap();
+        let source = file.display().to_string();
+        for written in [None, Some(hex.as_str()), Some(&format!("sha256:{}\n", hex.to_uppercase()))] {
+            assert_eq!(given(&source, written, None).unwrap().sha256, hex);
+        }
+        let platform = Platform::of_disk(&given(&source, None, None).unwrap());
+        assert_eq!(platform.name, format!("noble.img@sha256:{}", &hex[..12]));
+        let (other, url) = (sha256(b"another"), "https://host/a/noble.img?x=/y");
+        let fetched = given(url, Some(&other), None).unwrap();
+        assert_eq!(Platform::of_disk(&fetched).name, format!("noble.img@sha256:{}", &other[..12]));
+        for (source, sha256, wanted) in [
+            (&*source, Some(&*other), format!("expected {other}, seen {hex}; fetch it again")),
+            ("/none.img", None, "--disk: /none.img cannot be read: No such file".to_owned()),
+            (url, None, "a URL needs --sha256".to_owned()),
+            ("ftp://host/x", Some(&other), "ftp://host/x cannot be fetched: give a URL with http://".to_owned()),
+            (&source, Some("12ab"), "\"12ab\" is not a SHA-256: write its 64 hexadecimal digits".to_owned()),
+        ] {
+            let error = error(given(source, sha256, None));
+            assert!(error.contains(&wanted), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_key_of_an_image_is_made_of_the_disk_and_of_the_files_to_install() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = |disk: &CloudDisk| {
+            let settings = Settings { disk: Some(disk.clone()), ..Settings::read().unwrap() };
+            let machine = Definition::named(&settings, "nano").unwrap();
+            assert_eq!(hooks(&machine).map(|script| script.is_file()), [true; 2]);
+            DiskImage::key(&machine, Arch::Amd64).unwrap()
+        };
+        let none = error(given("Cargo.toml", None, Some(folder.path())));
+        assert!(none.ends_with("holds neither .deb nor .rpm files"), "{none}");
+        fs::write(folder.path().join("b.deb"), "b").unwrap();
+        let disk = CloudDisk { source: "/d".into(), sha256: sha256(b"1"), packages: pinned(folder.path()).unwrap() };
+        assert_eq!(key(&disk), key(&CloudDisk { source: "/elsewhere/d".into(), ..disk.clone() }));
+        assert_ne!(key(&disk), key(&CloudDisk { sha256: sha256(b"2"), ..disk.clone() }));
+        fs::write(folder.path().join("b.deb"), "another b").unwrap();
+        assert_ne!(key(&disk), key(&CloudDisk { packages: pinned(folder.path()).unwrap(), ..disk.clone() }));
+    }
+
+    #[test]
+    fn what_was_fetched_is_kept_by_its_digest() {
+        let cache = tempfile::tempdir().unwrap();
+        let disk = CloudDisk { source: "http://host/x".into(), sha256: sha256(b"x"), packages: Vec::new() };
+        let kept = folder(cache.path()).join(&disk.sha256);
+        fs::create_dir_all(kept.parent().unwrap()).unwrap();
+        fs::write(&kept, "x").unwrap();
+        assert_eq!(provide(&disk, cache.path(), &Progress::to(|_| {})).unwrap(), kept);
+        assert_eq!(
+            provide(&CloudDisk { source: "/x".into(), ..disk }, cache.path(), &Progress::to(|_| {})).unwrap(),
+            Path::new("/x")
+        );
+    }
+
+    #[test]
+    fn a_package_manager_that_fails_gets_the_remedy_for_its_reason() {
+        for (printed, folder, remedy) in [
+            ("dpkg: error: cannot copy: No space left on device", "", "too little room"),
+            ("E: You don't have enough free space in /var/cache/apt/archives/.", PACKAGES, "too little room"),
+            ("Temporary failure resolving 'deb.debian.org'", "", "--packages DIR installs files of yours"),
+            ("podman : Depends: conmon but it is not installable", PACKAGES, "into the folder of --packages, too"),
+        ] {
+            let error = refusal(printed, folder);
+            assert!(error.contains(remedy) && error.ends_with(printed), "{error}");
+        }
+    }
 }

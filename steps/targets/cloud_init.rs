@@ -109,3 +109,50 @@ fn iso(label: &str, files: &[(&str, &str)]) -> Vec<u8> {
     disk.resize(disk.len().next_multiple_of(64 * 1024), 0);
     disk
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Reads the files of an ISO 9660 file system, in its one folder, as Linux does.
+    fn files(disk: &[u8]) -> Vec<(String, String)> {
+        let number = |bytes: &[u8]| u32::from_le_bytes(bytes[..4].try_into().unwrap()) as usize;
+        let mut entries = &disk[number(&disk[16 * BLOCK + 158..]) * BLOCK..];
+        let mut found = Vec::new();
+        while entries[0] != 0 {
+            let (entry, rest) = entries.split_at(entries[0].into());
+            let name = String::from_utf8(entry[33..33 + usize::from(entry[32])].to_vec()).unwrap();
+            let text = &disk[number(&entry[2..]) * BLOCK..][..number(&entry[10..])];
+            if entry[25] == 0 {
+                found.push((name.to_lowercase().replace(".;1", ""), String::from_utf8(text.to_vec()).unwrap()));
+            }
+            entries = rest;
+        }
+        found
+    }
+
+    #[test]
+    fn the_seed_carries_a_user_and_a_pinned_host_key_and_leaves_the_disk_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let login = seed("cloud-image", folder.path()).unwrap();
+        let disk = fs::read(folder.path().join(SEED)).unwrap();
+        assert_eq!(
+            (&disk[16 * BLOCK + 1..][..5], disk[16 * BLOCK + 40..][..7].as_ref()),
+            (&b"CD001"[..], &b"cidata "[..])
+        );
+        let files = files(&disk);
+        assert_eq!(files.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["meta-data", "user-data"]);
+        let config: Value = serde_json::from_str(files[1].1.strip_prefix("#cloud-config\n").unwrap()).unwrap();
+        let key = |key: &str| config.pointer(key).cloned().unwrap_or_default();
+        assert_eq!(key("/users/0/name"), USER);
+        assert_eq!(key("/users/0/ssh_authorized_keys/0"), login.key.public_key().to_openssh().unwrap());
+        assert_eq!(key("/ssh_keys/ed25519_public"), login.host_key.to_openssh().unwrap());
+        assert!(
+            key("/ssh_keys/ed25519_private").as_str().unwrap().starts_with("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+        );
+        assert_eq!((key("/growpart/mode"), key("/resize_rootfs")), (json!("off"), json!(false)));
+        assert_eq!((key("/package_update"), key("/package_upgrade")), (json!(false), json!(false)));
+    }
+}

@@ -165,6 +165,22 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_that_starts_nothing_is_a_dead_end_and_a_lost_seed_is_explained() {
+        let shell = "BdsDxe: failed to load Boot0001\r\nBdsDxe: No bootable option or device was found.\r\n";
+        assert_eq!(dead_end(shell).as_deref(), Some("BdsDxe: No bootable option or device was found."));
+        assert_eq!(
+            dead_end("Booting from Hard Disk...\nNo bootable device.\n").as_deref(),
+            Some("No bootable device.")
+        );
+        assert!(asks_for_a_login("Debian GNU/Linux 13 localhost ttyS0\r\n\r\nlocalhost login: "));
+        assert!(!asks_for_a_login("[ OK ] Started user login management\n"));
+        assert!(seed_lost("localhost login: ", false).contains("no cloud-init"));
+        let ran = "[   60.1] cloud-init[400]: Cloud-init v. 25.1.4 running 'init'\nlocalhost login: ";
+        assert!(seed_lost(ran, false).contains("no network"));
+        assert!(seed_lost(ran, true).contains("NoCloud"));
+    }
+
+    #[test]
     fn a_shortage_of_memory_is_described_in_the_kernels_words() {
         assert_eq!(shortage(TINY).as_deref(), Some("the kernel killed systemd, podman, sshd-session"));
         let refused = "[   39.150862] __vm_enough_memory: pid: 574, comm: pasta, bytes: 205885440 not enough memory for \

@@ -187,7 +187,10 @@ impl Qemu {
             // The overlay is removed with the run: nothing in it needs to survive a crash of the host.
             add(&["-drive", &drive("root", &devices.root, "format=qcow2,cache=unsafe,discard=unmap")]);
             // Firmware that may start from nothing else does not try the network.
-            add(&["-device", if loader { "virtio-blk-pci,drive=root,bootindex=1" } else { "virtio-blk-pci,drive=root" }]);
+            add(&[
+                "-device",
+                if loader { "virtio-blk-pci,drive=root,bootindex=1" } else { "virtio-blk-pci,drive=root" },
+            ]);
             add(&["-drive", &drive("keys", &devices.keys, "format=raw,readonly=on")]);
             add(&["-device", "virtio-blk-pci,drive=keys,serial=assay-keys"]);
             add(&["-netdev", &format!("user,id=net,hostfwd=tcp:127.0.0.1:{}-:22", devices.port)]);

@@ -98,6 +98,34 @@ async fn every_claim_that_system_containers_of_an_ordinary_host_judge_comes_to_t
     host.unchanged(&BOOKS).await;
 }
 
+/// Root makes an image, and makes it again without cloud-init.
+#[test]
+#[ignore = "takes a quarter of an hour, and root: ci/hosts --ignored"]
+fn a_cloud_image_is_booted_prepared_and_judged_and_one_without_cloud_init_is_explained() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let run = |program: &str, arguments: &[&str]| {
+        let mut command = std::process::Command::new(program);
+        let output = command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+        let printed = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&printed).into_owned())
+    };
+    let judge = |script: &str, name: &str| {
+        let (disk, evidence) = (folder.path().join(format!("{name}.qcow2")), folder.path().join(name));
+        let [disk, evidence] = [&disk, &evidence].map(|path| path.to_str().unwrap().to_owned());
+        let (made, printed) = run("sudo", &["ci/cloud-image", &disk, "trixie", "3G", script]);
+        assert_eq!(made, Some(0), "{printed}");
+        let options = ["run", "--disk", &disk, "--evidence", &evidence, "--tags", "@A5-4 or @A5-5"];
+        let (status, printed) = run(env!("CARGO_BIN_EXE_assay"), &options);
+        (status, printed, std::fs::read_to_string(format!("{evidence}/verdicts.json")).unwrap_or_default())
+    };
+    let (status, printed, verdicts) = judge("true", "whole");
+    assert_eq!(status, Some(0), "{printed}");
+    assert!(verdicts.contains("\"platform\": \"whole.qcow2@sha256:"), "{verdicts}");
+    let (status, printed, _) = judge("touch etc/cloud/cloud-init.disabled; ssh-keygen -A -f .", "without");
+    assert_eq!(status, Some(3), "{printed}");
+    assert!(printed.contains("nothing read the seed"), "{printed}");
+}
+
 /// Lets the user's units end with the last login, so that none of them exists before the run.
 const FLEETING: &str = "loginctl disable-linger guest; while [ -e /run/user/$(id -u guest) ]; do sleep 0.2; done";
 
