@@ -42,7 +42,7 @@ pub(super) async fn boot(vm: &Vm, work: MachineDir, files: &Path, ram: Memory) -
         true => (cloud_init::seed(&work.name, files)?, files.join(cloud_init::SEED)),
         false => (keys::make(&work.name, files)?, files.join(keys::DISK)),
     };
-    let root = overlay(vm, &vm.image.disk, vm.image.format(), files).await?;
+    let root = overlay(vm, &vm.image.disk, vm.image.format, files).await?;
     let console = super::machine::evidence_file(&vm.context.evidence, &work.name, "console.log");
     let started = Instant::now();
     let devices = Devices { ram, root, keys, port: 0, sockets: work.folder.clone() };

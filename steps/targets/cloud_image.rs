@@ -138,7 +138,8 @@ pub(super) async fn make(
     work: &Path,
 ) -> anyhow::Result<Made> {
     let file = provide(disk, &context.settings.cache, &context.progress)?;
-    let start = match inspect(&file, arch)? {
+    let (format, start) = inspect(&file, arch)?;
+    let start = match start {
         Start::Loader(Some([code, variables])) => {
             let own = work.join("variables.fd");
             fs::copy(&variables, &own).with_context(|| format!("{} cannot be copied", variables.display()))?;
@@ -155,9 +156,15 @@ pub(super) async fn make(
     let shell = Shell::local(context.observer.clone());
     let qemu = Qemu::installed(&shell, arch).await?;
     context.progress.note(format!("image {} ({arch}): booted once, to install packages", definition.platform.name));
-    let machine =
-        boot(definition, arch, context, work, &qemu, DiskImage { disk: file, start, manifest: Manifest::default() })
-            .await?;
+    let machine = boot(
+        definition,
+        arch,
+        context,
+        work,
+        &qemu,
+        DiskImage { disk: file, format, start, manifest: Manifest::default() },
+    )
+    .await?;
     let made = install(disk, definition, &machine, work).await;
     let made = made.with_context(|| format!("image {}", definition.platform.name))?;
     // What it has not written yet would be lost with its QEMU.

@@ -36,6 +36,8 @@ const BEAT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct DiskImage {
     pub disk: PathBuf,
+    /// The format of its disk: `raw` or `qcow2`.
+    pub(super) format: &'static str,
     pub(super) start: Start,
     pub manifest: Manifest,
 }
@@ -101,16 +103,11 @@ impl DiskImage {
 
     fn open(folder: &Path) -> Option<DiskImage> {
         let manifest: Manifest = serde_json::from_slice(&fs::read(folder.join("manifest.json")).ok()?).ok()?;
-        let disk = if manifest.options.is_some() { CLOUD_DISK } else { "disk.img" };
+        let (disk, format) = if manifest.options.is_some() { (CLOUD_DISK, "qcow2") } else { ("disk.img", "raw") };
         let [disk, kernel, initrd] = [disk, "vmlinuz", "initrd"].map(|name| folder.join(name));
         let whole = disk.is_file() && kernel.is_file() && initrd.is_file();
         let options = manifest.options.clone().unwrap_or_else(|| "root=/dev/vda rw".to_owned());
-        whole.then_some(DiskImage { disk, start: Start::Kernel { kernel, initrd, options }, manifest })
-    }
-
-    /// Returns its disk's format.
-    pub(super) fn format(&self) -> &'static str {
-        if self.disk.ends_with("disk.img") { "raw" } else { "qcow2" }
+        whole.then_some(DiskImage { disk, format, start: Start::Kernel { kernel, initrd, options }, manifest })
     }
 
     /// Returns the files of its kernel and its initramfs.

@@ -382,8 +382,12 @@ mod tests {
     fn machines(change: impl FnOnce(&mut Vm)) -> String {
         let manifest = serde_json::from_str(MANIFEST).unwrap();
         let [disk, kernel, initrd] = ["disk.img", "vmlinuz", "initrd"].map(|name| Path::new("/i").join(name));
-        let image =
-            DiskImage { disk, start: Start::Kernel { kernel, initrd, options: "root=/dev/vda".into() }, manifest };
+        let image = DiskImage {
+            disk,
+            format: "raw",
+            start: Start::Kernel { kernel, initrd, options: "root=/dev/vda".into() },
+            manifest,
+        };
         let qemu = Qemu { program: "qemu".into(), version: "10.0.2".into(), build: "QEMU 10.0.2 (Debian 1)".into() };
         let mut vm = Vm {
             definition: Definition::named(&crate::Settings::read().unwrap(), "nano").unwrap(),

@@ -32,7 +32,7 @@ struct Info {
 /// A disk that can be read in parts.
 struct Disk<'a> {
     file: &'a Path,
-    format: String,
+    format: &'static str,
     qemu_img: String,
 }
 
@@ -42,10 +42,9 @@ impl Disk<'_> {
         let info = run(&[&qemu_img, "info", "--output=json", &name]);
         let info = info.with_context(|| format!("--disk: {name} is not a disk"))?;
         let Info { format, backing_filename, format_specific } = serde_json::from_slice(&info)?;
-        anyhow::ensure!(
-            format == "qcow2" || format == "raw",
-            "--disk: {name} is a disk in the format {format}: make it qcow2, with `qemu-img convert -O qcow2 {name} FILE`"
-        );
+        let format = ["qcow2", "raw"].into_iter().find(|known| *known == format).with_context(|| {
+            format!("--disk: {name} is a disk in the format {format}: `qemu-img convert -O qcow2 {name} FILE` makes it qcow2")
+        })?;
         // What such a file names could be any file of this host.
         let other = backing_filename.is_some() || format_specific.pointer("/data/data-file").is_some();
         anyhow::ensure!(
@@ -62,13 +61,14 @@ impl Disk<'_> {
         let [file, out] =
             [("if", self.file), ("of", part.path())].map(|(name, path)| format!("{name}={}", path.display()));
         let [skip, count] = [format!("skip={from}"), format!("count={count}")];
-        run(&[&self.qemu_img, "dd", "-f", &self.format, "-O", "raw", "bs=1M", &skip, &count, &file, &out])?;
+        run(&[&self.qemu_img, "dd", "-f", self.format, "-O", "raw", "bs=1M", &skip, &count, &file, &out])?;
         Ok(fs::read(part.path())?)
     }
 }
 
-/// Checks that a file is a disk that machines of an architecture can start from, and returns with what.
-pub fn inspect(file: &Path, arch: Arch) -> anyhow::Result<Start> {
+/// Checks that a file is a disk that machines of an architecture can start from, and returns its format and with
+/// what they start.
+pub fn inspect(file: &Path, arch: Arch) -> anyhow::Result<(&'static str, Start)> {
     let disk = Disk::open(file, arch)?;
     let first = disk.read(0, 1)?;
     let contents = match efi_partition(&first) {
@@ -76,7 +76,7 @@ pub fn inspect(file: &Path, arch: Arch) -> anyhow::Result<Start> {
         None => Vec::new(),
     };
     let start = start_with(&first, &contents, arch, firmware(arch));
-    start.with_context(|| format!("--disk: {} cannot be started", file.display()))
+    Ok((disk.format, start.with_context(|| format!("--disk: {} cannot be started", file.display()))?))
 }
 
 /// Decides with what a disk starts, from its first MiB and its EFI partition.
