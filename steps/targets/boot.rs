@@ -145,10 +145,11 @@ impl Boot<'_> {
         let (mut last, mut up) = (Stage::Started, None);
         poll::until("a login", BOOT_LIMIT, PAUSE, async || {
             let text = console::read(&self.console);
-            if let Some(line) = console::dead_end(&text) {
-                anyhow::bail!(line);
-            }
             let now = console::stage(&text);
+            if let Some(line) = console::dead_end(&text) {
+                let loader = self.first && now < Stage::Kernel;
+                anyhow::bail!("{}{line}", if loader { "the image does not boot: " } else { "" });
+            }
             if now != std::mem::replace(&mut last, now) {
                 tracing::info!("{}: {now}", self.work.name);
             }
