@@ -38,13 +38,13 @@ fn connects(world: &mut ScenarioWorld, #[step] step: &Step, _port: u16) -> anyho
 }
 
 /// Asked from the machine itself, for up to 10 s after the start. The certificate of `https://` is not verified.
-#[then(regex = r#"^GET (\S+) answers (\d+)$"#)]
+#[then(expr = "GET {word} answers {int}")]
 fn answers(world: &mut ScenarioWorld, #[step] step: &Step, _url: String, status: String) -> anyhow::Result<()> {
     world.check_answer(&step.value, "http.status", Unit::Text, Rule::Equals { value: status.as_str().into() })
 }
 
 /// The same, and the answer's body contains the text.
-#[then(regex = r#"^GET (\S+) answers (\d+) with "([^"]*)"$"#)]
+#[then(expr = "GET {word} answers {int} with {string}")]
 fn answers_with(
     world: &mut ScenarioWorld,
     #[step] step: &Step,
@@ -105,9 +105,7 @@ fn capabilities(world: &mut ScenarioWorld, #[step] step: &Step, _names: String) 
 
 /// Its unit's memory, looked at ten times a second, while a client on the machine makes so many requests for 10 s. Not
 /// judged if fewer than 90 % of them were answered.
-#[then(
-    regex = r"^it keeps within ([\d.,]+ (?:bytes|B|kB|KB|MB|GB|KiB|MiB|GiB)) while (\d+) requests a second are made to (\S+)$"
-)]
+#[then(expr = "it keeps within {size} while {int} requests a second are made to {word}")]
 fn under_load(
     world: &mut ScenarioWorld,
     #[step] step: &Step,
