@@ -17,7 +17,7 @@ const CLIENT: &str = include_str!("up.pl");
 /// The probe of a question that was not asked. Its value says why.
 pub const UNASKED: &str = "answer.lost";
 
-/// The most seconds that a start, a restart or a stop is waited for.
+/// How many seconds a start that failed or was given up is recorded with at least; more if a bound is longer.
 const LONGEST: u64 = 300;
 /// What `timeout` ends with.
 const TIMED_OUT: &str = "124";
@@ -50,7 +50,7 @@ pub struct Asked<'a> {
 impl Asked<'_> {
     /// Returns the command that starts the unit and asks. Its output repeats `token`, which must be different each time.
     pub fn command(&self, limit: Duration, token: &str) -> Command {
-        let wait = |bound: f64| (bound.ceil() as u64 + 1).min(LONGEST).to_string();
+        let wait = |bound: f64| beyond(bound).to_string();
         let line = |(place, question): (usize, &Question)| {
             let (kind, parts) = match question {
                 Question::Ready(_) => return String::new(),
@@ -85,8 +85,17 @@ impl Asked<'_> {
         let scope = if self.root { "--system" } else { "--user" };
         let seconds = limit.as_secs().to_string();
         let script = Command::script(script, &[scope, self.unit, &seconds, token]);
-        let limit = limit + Duration::from_secs(60 + 2 * LONGEST);
+        let limit = limit + Duration::from_secs(60 + 2 * self.longest());
         as_root(script, self.root).time_limit(limit)
+    }
+
+    /// Returns how many seconds are longer than every bound.
+    fn longest(&self) -> u64 {
+        let bounds = self.questions.iter().map(|question| match question {
+            Question::Ready(bound) | Question::Back(bound) | Question::Stops(bound) => beyond(bound.0),
+            _ => 0,
+        });
+        bounds.fold(LONGEST, u64::max)
     }
 
     /// Reads what the command printed.
@@ -100,14 +109,15 @@ impl Asked<'_> {
         }
         let trial = trial::parse(start)?;
         let mut parts = ready.split(' ');
-        let (Some(state), Some(_), Some(took)) = (parts.next(), parts.next(), parts.next()) else {
+        let (Some(state), Some(healthy), Some(took)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(wrong("\"ready STATE HEALTH SECONDS\"", ready));
         };
         let took: f64 = took.parse().map_err(|_| wrong("a number of seconds", took))?;
         let done = trial.last.get("start-status").is_some_and(|status| status == "0");
         let waited = trial.last.get("start-status").is_some_and(|status| status == TIMED_OUT);
-        // What failed is not ready at any time; what was waited for is not ready by then.
-        let time = if done || waited { took } else { LONGEST as f64 };
+        // What failed or was given up is not ready within any bound.
+        let is_ready = done && healthy != "no";
+        let time = if is_ready { took } else { took.max(self.longest() as f64) };
         let ready = Reading::new("ready.time", time, Unit::Seconds, format!("{ready} (state, health, seconds)"));
         let mut answers = vec![Vec::new(); self.questions.len()];
         for part in format!("\n{rest}").split("\nquestion ").skip(1) {
@@ -126,6 +136,11 @@ impl Asked<'_> {
         let readings = vec![ready.clone(), Reading::text("unit.state", state)];
         Ok(Answers { trial, readings, answers })
     }
+}
+
+/// Returns how many whole seconds are longer than a bound.
+fn beyond(bound: f64) -> u64 {
+    bound.ceil() as u64 + 1
 }
 
 /// Returns a command as root runs it.
@@ -374,13 +389,15 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_is_ready_at_no_time_and_what_is_waited_for_not_by_then() {
+    fn what_fails_or_is_given_up_is_ready_within_no_bound() {
         let questions = [Question::Ready(Time(5.0))];
         let ready = |text: &str| asked(&questions).parse(text).unwrap().answers[0][0].value.number();
         assert_eq!(ready(&output("active none 0.50", "")), Some(0.5));
-        assert_eq!(ready(&output("active no 100.00", "")), Some(100.0));
+        assert_eq!(ready(&output("active no 100.00", "")), Some(300.0));
         let late = output("activating none 100.05", "").replace("start-status 0", "start-status 124");
-        assert_eq!(ready(&late), Some(100.05));
+        assert_eq!(ready(&late), Some(300.0));
+        let long = [Question::Ready(Time(400.0)), Question::Back(Time(2.0))];
+        assert_eq!(asked(&long).parse(&late).unwrap().answers[0][0].value.number(), Some(401.0));
         let questions = [Question::Connect(80)];
         let answers = asked(&questions).parse(&late).unwrap().answers;
         assert_eq!(answers[0], [Reading::text(UNASKED, "its unit is \"activating\" 100 s after its start")]);
