@@ -23,6 +23,9 @@ for unit in systemd-networkd.socket systemd-networkd.service systemd-networkd-wa
 done
 # The kernel lets rootless Podman mount a /proc only beside one of which nothing is covered. systemd-nspawn covers files in the
 # machine's, and leaves no other since version 253. It is not mounted by a unit of its own: systemd starts none of these for
-# a second after the many mounts at the beginning.
-printf '[Service]\nExecStartPre=/usr/bin/mount -t proc -o X-mount.mkdir proc /run/assay/proc\n' >/run/keys.conf
+# a second after the many mounts at the beginning. /etc/resolv.conf leads to a file of systemd-resolved, which does not run;
+# networks of Podman need the file.
+printf '[Service]\nExecStartPre=/usr/bin/%s\nExecStartPre=/usr/bin/%s\n' \
+    'mount -t proc -o X-mount.mkdir proc /run/assay/proc' \
+    'install -D --mode=644 /dev/null /run/systemd/resolve/stub-resolv.conf' >/run/keys.conf
 exec env SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 SYSTEMD_NSPAWN_API_VFS_WRITABLE=1 systemd-nspawn "$@"
