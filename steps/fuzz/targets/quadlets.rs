@@ -28,7 +28,7 @@ fuzz_target!(init: assay_fuzz::seed(&SEEDS, "container"), |text: &str| {
             assert_eq!(before.words(section, key), after.words(section, key), "{changed:?}");
         }
         assert_eq!(before.mistakes.len(), after.mistakes.len(), "{changed:?}");
-        workload.diff(change, ["a", "b"]);
+        workload.diff(&change, ["a", "b"]);
     }
     let _ = before.last("Container", "ContainerName").map(|name| specified(name, "w"));
 });
