@@ -35,8 +35,12 @@ pub fn mutants(claim: &ClaimResult, plan: &SealedPlan, bundle: &EvidenceBundle) 
         for (step, check) in
             scenario.steps.iter().enumerate().filter_map(|(n, step)| Some((n, step.checks.as_ref()?.first()?)))
         {
-            let made = claim.all_attempts().flat_map(|attempt| &attempt.checks);
-            let made = made.into_iter().any(|judged| check.is(judged));
+            let own = claim.scenarios.iter().filter(|own| own.at == scenario.at && !scenario.control);
+            let controls = claim.controls.iter().filter(|own| own.at == scenario.at && scenario.control);
+            let attempts = own.flat_map(|own| &own.attempts).chain(controls.flat_map(|own| &own.attempts));
+            // A step that was blocked judged nothing.
+            let line = scenario.steps[step].line;
+            let made = attempts.flat_map(|own| &own.steps).any(|made| made.line == line && made.checks > 0);
             if made && check.rule != Rule::Recorded {
                 let other = with(&|planned| {
                     let checks = planned.scenarios[place].steps[step].checks.iter_mut().flatten();
