@@ -1,5 +1,5 @@
-//! Measures how often a difference is seen where there is none: starts of the workload beside its own, judged as ratios
-//! are, on a system container of this host.
+//! Measures how often a difference is seen between equals: starts of the workload beside its own, judged as ratios are,
+//! on a system container of this host.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use assay::measurement::deployment::Deployment;
 use assay::targets::{Context, Definition, Nspawn};
 use assay::workloads::{BuildDir, ContainerImage, Recipe, build};
 
-/// As many pairs as a ratio is first judged by; hardly any verdict needs more where there is no difference.
+/// As many pairs as a ratio is first judged by; hardly any verdict between equals needs more.
 const PAIRS: usize = LOOKS[0];
 /// The smallest ratio that the annex claims (A8-2).
 const CLAIMED: f64 = 2.0;
@@ -61,10 +61,12 @@ async fn judge(verdicts: usize, context: &Context) -> anyhow::Result<BenchResult
 
 /// Returns the units of a verdict's pairs, each pair in a random order.
 fn order(seed: &str, verdict: usize) -> Vec<&'static str> {
-    let swapped = |pair: usize| {
-        sha256(format!("{seed} {verdict} {pair}").as_bytes()).ends_with(['0', '2', '4', '6', '8', 'a', 'c', 'e'])
+    let shuffled = |pair: usize| {
+        let mut units = UNITS;
+        units.sort_by_key(|unit| sha256(format!("{seed} {verdict} {pair} {unit}").as_bytes()));
+        units
     };
-    (0..PAIRS).flat_map(|pair| if swapped(pair) { [UNITS[1], UNITS[0]] } else { UNITS }).collect()
+    (0..PAIRS).flat_map(shuffled).collect()
 }
 
 /// Returns the ratio of each pair.

@@ -144,22 +144,27 @@ impl ScenarioWorld {
         self.about(Ok(up))
     }
 
+    /// Returns the answer to the question that a step asks.
+    fn answer_to(&self, step: &str) -> anyhow::Result<SampleSet> {
+        let up = self.up.as_ref().context("nothing is up: write \"When the workload is up\" above it")?;
+        let place = Question::of(step).and_then(|asked| self.questions.iter().position(|question| *question == asked));
+        Ok(answer(up, place.with_context(|| format!("\"{step}\" was not asked"))?))
+    }
+
     /// Checks the answer to the question that a step asks.
     pub fn check_answer(&mut self, step: &str, probe: &str, unit: Unit, rule: Rule) -> anyhow::Result<()> {
         if self.rehearsed.is_some() {
             return self.check(probe, unit, rule);
         }
-        let up = self.up.clone().context("nothing is up: write \"When the workload is up\" above it")?;
-        let place = Question::of(step).and_then(|asked| self.questions.iter().position(|question| *question == asked));
-        let answer = answer(&up, place.with_context(|| format!("\"{step}\" was not asked"))?);
-        let text = |set: &SampleSet, probe: &str| {
-            let found = set.samples.iter().find(|sample| sample.probe == probe);
+        let answer = self.answer_to(step)?;
+        let text = |set: Option<&SampleSet>, probe: &str| {
+            let found = set?.samples.iter().find(|sample| sample.probe == probe);
             found.and_then(|sample| if let Value::Text(text) = &sample.value { Some(text.clone()) } else { None })
         };
-        if let Some(message) = text(&up, REFUSED) {
+        if let Some(message) = text(self.up.as_ref(), REFUSED) {
             return Err(self.checks.block(Reason::Infrastructure { during: Phase::Start, message }));
         }
-        if let Some(message) = text(&answer, UNASKED) {
+        if let Some(message) = text(Some(&answer), UNASKED) {
             return Err(self.checks.block(Reason::Infrastructure { during: Phase::Step, message }));
         }
         let whole = std::mem::replace(&mut self.subject, answer);
@@ -175,8 +180,7 @@ impl ScenarioWorld {
             return self.check(probe, Unit::Seconds, rule);
         }
         let native = self.fixtures.machines().native().await?;
-        let place = Question::of(step).and_then(|asked| self.questions.iter().position(|question| *question == asked));
-        let times = self.up.as_ref().zip(place).map(|(up, place)| answer(up, place).samples).unwrap_or_default();
+        let times = self.answer_to(step)?.samples;
         let late = times.iter().filter(|sample| sample.probe == probe).find_map(|sample| sample.value.number());
         if let Some(value) = late.filter(|value| !native && *value > bound) {
             return Err(self.checks.block(Reason::Late { probe: probe.to_owned(), value, high: bound }));

@@ -5,7 +5,7 @@
 #          active (a oneshot: after its workload came up), then kill it
 #   STOPS  0: as HOLD says; else: until it has ended so often, or has stayed down, then kill it
 #   LIMIT  seconds after which to give up
-#   TOKEN  said again, so that nobody takes what another trial printed for this one's
+#   TOKEN  said again, so that what another trial printed is never taken for this one's
 unit=$1 slice=$2 hold=$3 wanted=$4 limit=$5
 pause=1
 [ "$hold" -eq 0 ] || [ "$hold" -ge 100 ] || pause=0.5

@@ -4,7 +4,7 @@
 #   SCOPE   --user or --system
 #   UNIT    without its ending; it wants all other units of its set
 #   LIMIT   seconds that the start may take
-#   TOKEN   said again, so that nobody takes what another run printed for this one's
+#   TOKEN   said again, so that what another run printed is never taken for this one's
 scope=$1 unit=$2 limit=$3
 echo "token $4"
 read -r boot </proc/sys/kernel/random/boot_id

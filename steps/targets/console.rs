@@ -62,7 +62,7 @@ pub fn dead_end(console: &str) -> Option<String> {
     Some(plain(line).trim_end().to_owned())
 }
 
-/// Whether somebody could type a name to log in: what the system starts has been started, or nearly so.
+/// Whether a user could type a name to log in: what the system starts has been started, or nearly so.
 pub fn asks_for_a_login(console: &str) -> bool {
     plain(console).lines().any(|line| line.trim_end().ends_with(" login:"))
 }
