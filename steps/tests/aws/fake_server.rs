@@ -4,7 +4,8 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{LazyLock, Mutex};
 
 use serde_json::Value;
 
@@ -16,7 +17,6 @@ pub const REGION: &str = "us-east-1";
 
 /// A fake AWS server that ends with the test.
 pub struct FakeServer {
-    child: Child,
     pub endpoint: String,
     /// Whether it is moto as it is, which takes a repeated order for another.
     pub is_plain: bool,
@@ -33,16 +33,14 @@ impl FakeServer {
     }
 
     fn with(arguments: &[&str]) -> FakeServer {
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/cloud");
-        let mut start = Command::new(&program);
-        // It ends when its standard input closes, however the test ends.
-        start.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = start.spawn().unwrap_or_else(|error| panic!("{} does not start: {error}", program.display()));
+        static STARTED: LazyLock<Mutex<Servers>> = LazyLock::new(|| Mutex::new(Servers::start()));
+        let mut servers = STARTED.lock().expect("no start of a server failed before");
+        writeln!(servers.child.stdin.as_ref().unwrap(), "{}", arguments.join(" ")).unwrap();
         let mut ready = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        servers.answers.read_line(&mut ready).unwrap();
         let ready: Value =
             serde_json::from_str(&ready).expect("ci/cloud says where it is: run it by hand to see why not");
-        FakeServer { child, endpoint: ready["endpoint"].as_str().unwrap().to_owned(), is_plain: !arguments.is_empty() }
+        FakeServer { endpoint: ready["endpoint"].as_str().unwrap().to_owned(), is_plain: !arguments.is_empty() }
     }
 
     /// Returns its host and port.
@@ -191,8 +189,28 @@ impl FakeServer {
 
 impl Drop for FakeServer {
     fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
+        if let Ok(mut stream) = TcpStream::connect(self.host()) {
+            let _ = stream.write_all(b"POST /stand-in/end HTTP/1.0\r\n\r\n");
+            // It may end before it has answered.
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+    }
+}
+
+/// What starts fake servers, one for each line of options. They end when its standard input closes, however the tests end.
+struct Servers {
+    child: Child,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Servers {
+    fn start() -> Servers {
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/cloud");
+        let mut start = Command::new(&program);
+        start.arg("--many").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = start.spawn().unwrap_or_else(|error| panic!("{} does not start: {error}", program.display()));
+        let answers = BufReader::new(child.stdout.take().unwrap());
+        Servers { child, answers }
     }
 }
 
