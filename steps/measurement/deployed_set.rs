@@ -147,12 +147,7 @@ impl DeployedSet {
 
 /// Pulls an image onto the machine under the name that Quadlets have for it.
 pub async fn provide(shell: &Shell, root: bool, reference: &str, name: &str) -> anyhow::Result<()> {
-    if !root {
-        deployment::pull(shell, reference).await?;
-    } else {
-        let pull = Command::new("podman").args(["pull", "--quiet", "--tls-verify=false", reference]);
-        shell.read(&as_root(pull, root)).await?;
-    }
+    deployment::pull_by(shell, reference, |pull| as_root(pull, root)).await?;
     if name != IMAGE {
         shell.read(&as_root(Command::new("podman").args(["tag", reference, name]), root)).await?;
     }

@@ -22,10 +22,8 @@ use crate::workloads::{BuildDir, ContainerImage, PULL_LIMIT, Storage, tls};
 const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 
 impl Denial {
-    /// Returns whether the registry limited the rate of requests, so that the request itself may be fine.
-    fn too_often(&self) -> bool {
-        let Denial::Other(text) = self else { return false };
-        ["toomanyrequests", "too many requests"].iter().any(|sign| text.to_lowercase().contains(sign))
+    fn is_momentary(&self) -> bool {
+        matches!(self, Denial::Other(text) if is_momentary(text))
     }
 
     fn of(printed: &str) -> Denial {
@@ -48,6 +46,13 @@ impl Denial {
             false => Denial::Other(text),
         }
     }
+}
+
+/// Returns whether the same request may succeed in a moment: a registry limited the rate of requests, or had an error of its
+/// own, as one has while the same tag is being written.
+pub fn is_momentary(printed: &str) -> bool {
+    const SIGNS: [&str; 3] = ["toomanyrequests", "too many requests", "unexpected http status: 5"];
+    SIGNS.iter().any(|sign| printed.to_lowercase().contains(sign))
 }
 
 impl From<ShellError> for Denial {
@@ -101,7 +106,8 @@ pub async fn push(
     reference: &str,
 ) -> Result<String, Denial> {
     let auth_file = login.auth_file.to_string_lossy();
-    push_by(build_dir, image, reference, |command| command.env("REGISTRY_AUTH_FILE", auth_file)).await
+    let log_in = |command: Command| command.env("REGISTRY_AUTH_FILE", auth_file.clone());
+    patiently(Denial::is_momentary, async || push_by(build_dir, image, reference, &log_in).await).await
 }
 
 pub async fn push_anonymously(build_dir: &BuildDir, image: &ContainerImage, reference: &str) -> Result<String, Denial> {
@@ -113,7 +119,7 @@ async fn anonymously<T>(
     build_dir: &BuildDir,
     act: impl AsyncFn(&AnonymousUser) -> Result<T, Denial>,
 ) -> Result<T, Denial> {
-    patiently(Denial::too_often, async || {
+    patiently(Denial::is_momentary, async || {
         let user = AnonymousUser::new(build_dir)?;
         let answer = act(&user).await;
         user.leave(build_dir).await;
@@ -122,7 +128,7 @@ async fn anonymously<T>(
     .await
 }
 
-/// Retries what a registry refuses only for the moment: ECR Public allows one request a second without credentials.
+/// Asks again if an answer is only for the moment: ECR Public allows one request a second without credentials.
 pub async fn patiently<T, E>(momentary: impl Fn(&E) -> bool, ask: impl AsyncFn() -> Result<T, E>) -> Result<T, E> {
     for pause in PAUSES {
         match ask().await {
@@ -274,21 +280,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_a_registry_that_limits_the_rate_is_asked_again() {
+    async fn only_a_registry_that_limits_the_rate_or_has_an_error_of_its_own_is_asked_again() {
         let asked = std::cell::Cell::new(0);
-        let answer = patiently(Denial::too_often, async || {
+        let answer = patiently(Denial::is_momentary, async || {
             asked.set(asked.get() + 1);
             Err::<(), _>(match asked.get() {
                 1 => Denial::of("Error: reading manifest 1: toomanyrequests: Rate exceeded"),
                 2 => Denial::of(
                     "Error: initializing source docker://public.ecr.aws/a/b:1: too many requests to registry",
                 ),
+                3 => Denial::of(
+                    "Error: reading manifest 1 in 127.0.0.1:1/a/b: received unexpected HTTP status: 500 Internal Server Error",
+                ),
                 _ => Denial::of("Error: reading manifest 1 in public.ecr.aws/a/b: name unknown: no such repository"),
             })
         });
         assert!(matches!(answer.await, Err(Denial::Other(text)) if text.contains("name unknown")));
-        assert_eq!(asked.get(), 3);
-        assert!(!Denial::Unauthorized("too many requests".to_owned()).too_often());
+        assert_eq!(asked.get(), 4);
+        assert!(!Denial::Unauthorized("too many requests".to_owned()).is_momentary());
     }
 
     #[test]
