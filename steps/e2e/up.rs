@@ -23,6 +23,12 @@ async fn up_without_volume(world: &mut ScenarioWorld, name: String) -> anyhow::R
     world.about_up(QuadletChange::Volume(name)).await
 }
 
+/// The same as the system's unit, whose user and whose container's user are root, for a control. On machines of this host only.
+#[when("the workload is up as root")]
+async fn up_as_root(world: &mut ScenarioWorld) -> anyhow::Result<()> {
+    world.about_up(QuadletChange::Root).await
+}
+
 /// From `systemctl start` until its unit is active and, if it has a health check, this succeeds. Above the bound on an
 /// emulated CPU, it is not judged.
 #[then(expr = "it is ready within {duration}")]

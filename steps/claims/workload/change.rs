@@ -16,6 +16,10 @@ impl Workload {
                 file.with("Service", "CPUQuota", &Unit::Ratio.format(share.0).replace(' ', ""))
             }
             QuadletChange::Volume(name) => file.without("Container", "Volume", |value| volume(value).0 == name),
+            QuadletChange::Root => {
+                let as_root = file.with("Container", "User", "0");
+                UnitFile::parse(&as_root).without("Container", "UserNS", |_| true)
+            }
             QuadletChange::Program => file.with_line("Container", "PodmanArgs", &format!("--entrypoint={NO_PROGRAM}")),
         }
     }
@@ -55,6 +59,8 @@ pub enum QuadletChange {
     Cpu(Ratio),
     /// Its volume of this name: it has none.
     Volume(String),
+    /// Its user: it is the system's root, as that of its unit is.
+    Root,
     /// Its program: the entrypoint does not exist.
     Program,
 }
@@ -87,6 +93,7 @@ mod tests {
                 "[Container]\nVolume=%h/x:/x\nVolume=data.volume:/d:Z\nImage=x\n",
                 QuadletChange::Volume("data".to_owned()),
             ),
+            ("[Container]\nUserNS=keep-id\nImage=x\n", QuadletChange::Root),
         ]
         .map(|(text, change)| workload(text).diff(&change, ["a", "b"]));
         insta::assert_snapshot!("diffs", diffs.join("\n").replace('\r', "\\r"));
