@@ -3,6 +3,7 @@
 pub mod sample_set;
 pub mod claim_verdict;
 pub mod declared;
+pub mod worth;
 mod check;
 mod properties;
 mod reason;

@@ -47,6 +47,25 @@ pub fn share_within(n: usize) -> f64 {
     (1.0 - CONFIDENCE).powf(1.0 / n as f64)
 }
 
+/// Returns the one of `n` values that the largest of `n` others reaches with 95 % probability, if all come from the same
+/// distribution: the fifth largest, or a lower one of fewer than sixteen. `None` for fewer than three. All `n` others stay
+/// below the `rank`-th largest only if the `rank` largest of all `2n` are among the given ones.
+pub fn reached_again(values: &[f64]) -> Option<f64> {
+    let n = values.len();
+    let mut never = 1.0;
+    let rank = (0..n).position(|larger| {
+        never *= (n - larger) as f64 / (2 * n - larger) as f64;
+        never <= 1.0 - CONFIDENCE
+    })?;
+    sorted(values).get(n - 1 - rank).copied()
+}
+
+/// Returns the value that 95 % of at least twenty values do not exceed.
+pub fn rarely_exceeded(values: &[f64]) -> Option<f64> {
+    let place = (values.len() * 95).div_ceil(100).checked_sub(1).filter(|_| values.len() >= 20)?;
+    sorted(values).get(place).copied()
+}
+
 /// Returns the narrowest pair of samples, equally far from the smallest and the largest, that encloses the true median
 /// with this `confidence`, or the widest pair if none does. It uses the binomial distribution: each sample lies below the
 /// median with probability one half.
@@ -146,17 +165,50 @@ mod tests {
         }
     }
 
-    /// Returns how often, in 2000 seeded simulations, ratios around a true one are found to be at least `bound`, found to
-    /// be less, and not decided. A ratio is skewed, and one in ten is far off.
-    fn simulated(truth: f64, bound: f64) -> [f64; 3] {
+    /// Returns random numbers from 0 to 1 (SplitMix64).
+    fn random() -> impl FnMut() -> f64 {
         let mut state = 20_u64;
-        // SplitMix64, from 0 to 1.
-        let mut random = move || {
+        move || {
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             (mixed ^ (mixed >> 31)) as f64 / u64::MAX as f64
-        };
+        }
+    }
+
+    #[test]
+    fn the_largest_of_as_many_others_nearly_always_reaches_a_value_again() {
+        let one_to = |n: usize| (1..=n).map(|value| value as f64).collect::<Vec<_>>();
+        // By hand: all of three new values are below the smallest of three old ones in one of 20 orders, 6! / (3! · 3!).
+        for (n, reached) in
+            [(2, None), (3, Some(1.0)), (5, Some(2.0)), (15, Some(12.0)), (16, Some(12.0)), (20, Some(16.0))]
+        {
+            assert_eq!(reached_again(&one_to(n)), reached, "{n}");
+        }
+        let mut random = random();
+        for n in [3, 5, 20, 59] {
+            // Skewed, as times are.
+            let mut draw = || (0..n).map(|_| -(1.0 - random()).ln()).collect::<Vec<_>>();
+            let reached = (0..4000).filter(|_| {
+                let again = reached_again(&draw()).unwrap();
+                draw().iter().any(|value| *value >= again)
+            });
+            let share = reached.count() as f64 / 4000.0;
+            assert!((0.94..0.99).contains(&share), "{n}: {share}");
+        }
+    }
+
+    #[test]
+    fn one_of_twenty_values_may_exceed_what_is_rarely_exceeded() {
+        let values: Vec<f64> = (1..=20).rev().map(f64::from).collect();
+        assert_eq!(rarely_exceeded(&values), Some(19.0));
+        assert_eq!(rarely_exceeded(&values[1..]), None);
+    }
+
+    /// Returns how often, in 2000 seeded simulations, ratios around a true one are found to be at least `bound`, found to
+    /// be less, and not decided. A ratio is skewed, and one in ten is far off.
+    fn simulated(truth: f64, bound: f64) -> [f64; 3] {
+        let mut random = random();
         let mut ratio = || {
             let spread = if random() < 0.1 { 2.0 } else { 0.3 };
             truth * (spread * (random() + random() + random() - 1.5)).exp()

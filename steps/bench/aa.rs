@@ -16,6 +16,7 @@ use assay::exec::command::Command;
 use assay::exec::shell::{NoopObserver, Shell};
 use assay::measurement::deployment::Deployment;
 use assay::targets::{Context, Definition, Nspawn};
+use assay::verdict::worth::FalseAlarms;
 use assay::workloads::{BuildDir, ContainerImage, Recipe, build};
 
 /// As many pairs as a ratio is first judged by; hardly any verdict between equals needs more.
@@ -56,7 +57,7 @@ async fn judge(verdicts: usize, context: &Context) -> anyhow::Result<BenchResult
         intervals.push(stats::look(&ratios).context("no look is due")?);
     }
     machine.shut_down().await;
-    result(&intervals)
+    Ok(result(&intervals))
 }
 
 /// Returns the units of a verdict's pairs, each pair in a random order.
@@ -88,22 +89,18 @@ fn ratios(order: &[&str], printed: &str) -> anyhow::Result<Vec<f64>> {
 }
 
 /// Says how often a difference was seen, and how large one must be to be seen nearly always.
-fn result(intervals: &[Interval]) -> anyhow::Result<BenchResult> {
-    let n = intervals.len();
-    let count = |seen: &dyn Fn(&Interval) -> bool| intervals.iter().filter(|interval| seen(interval)).count();
-    let (claimed, any) = (count(&|one| one.low >= CLAIMED), count(&|one| one.low > 1.0 || one.high < 1.0));
-    // A factor is seen if it moves the whole interval beyond 1.
-    let mut needed: Vec<f64> = intervals.iter().map(|one| 1.0 / one.low).collect();
-    needed.sort_by(f64::total_cmp);
-    let smallest = *needed.get((n * 95).div_ceil(100).saturating_sub(1)).context("nothing was judged")?;
-    Ok(BenchResult {
+fn result(intervals: &[Interval]) -> BenchResult {
+    let intervals: Vec<(Interval, f64)> = intervals.iter().map(|interval| (*interval, CLAIMED)).collect();
+    let FalseAlarms { verdicts, claimed, any, smallest } = FalseAlarms::among(&intervals);
+    let seen = smallest.map(|factor| format!("; {} would have been seen in 95 % of them", Unit::Times.format(factor)));
+    BenchResult {
         line: format!(
-            "aa: of {n} verdicts on the workload beside itself, {claimed} said {CLAIMED} times and {any} any difference; {} \
-             would have been seen in 95 % of them",
-            Unit::Times.format(smallest)
+            "aa: of {verdicts} verdicts on the workload beside itself, {claimed} said {CLAIMED} times and {any} any \
+             difference{}",
+            seen.unwrap_or_default()
         ),
-        numbers: json!({ "aa_verdicts": n, "aa_claimed": claimed, "aa_any": any, "aa_smallest": smallest }),
-    })
+        numbers: json!({ "aa_verdicts": verdicts, "aa_claimed": claimed, "aa_any": any, "aa_smallest": smallest }),
+    }
 }
 
 #[cfg(test)]
@@ -126,14 +123,14 @@ mod tests {
         let interval = |low: f64, high: f64| Interval { low, high, confidence: 0.98 };
         let mut all = vec![interval(0.8, 1.25); 19];
         all.push(interval(0.5, 2.0));
-        let numbers = result(&all).unwrap().numbers;
+        let numbers = result(&all).numbers;
         assert_eq!(
             (&numbers["aa_any"], &numbers["aa_claimed"], &numbers["aa_smallest"]),
             (&json!(0), &json!(0), &json!(1.25))
         );
         all.extend([interval(1.1, 1.2), interval(0.7, 0.9), interval(2.0, 3.0)]);
-        let numbers = result(&all).unwrap().numbers;
+        let numbers = result(&all).numbers;
         assert_eq!((&numbers["aa_any"], &numbers["aa_claimed"]), (&json!(3), &json!(1)));
-        assert!(result(&[]).is_err());
+        assert_eq!(result(&all[..19]).line.split(';').count(), 1, "too few to say what 95 % of them would have seen");
     }
 }

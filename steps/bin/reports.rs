@@ -6,12 +6,12 @@ use crate::bin::{failed, print};
 use assay::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
 use assay::base::unit::Bytes;
 use assay::evidence::bundle::{self, EvidenceBundle, SandboxedDir};
-use assay::evidence::history::History;
+use assay::evidence::history::{History, OfClaim};
 use assay::evidence::merge::Merged;
 use assay::evidence::{attestation, new_run_id, verify};
-use assay::report;
 use assay::report::comparison::{self, Comparison};
 use assay::report::finalize::{self, Rebuilt, merged};
+use assay::report::{self, sentence};
 use clap::Args;
 use serde_json::json;
 
@@ -169,7 +169,13 @@ pub fn compare(arguments: &Compare) -> Result<(), Exit> {
 /// Shows the chain of runs in a folder.
 pub fn history(folder: &Path, json: bool) -> Result<(), Exit> {
     let history = History::read(folder).map_err(usage)?;
-    print(json, &history, || history.render())?;
+    print(json, &history, || {
+        let line = |OfClaim { claim, kind, equals }: &OfClaim| {
+            let on = kind.map(|kind| format!(" on {kind}")).unwrap_or_default();
+            format!("\n{claim}{on}: {}", sentence::false_alarms(equals))
+        };
+        history.render() + &history.false_alarms.iter().map(line).collect::<String>()
+    })?;
     match history.gaps.is_empty() {
         true => Ok(()),
         false => Err(failed(format!("runs are missing from {}: see above", folder.display()))),

@@ -1,6 +1,6 @@
 //! Follows the chain of runs in a folder: each plan names the run before it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,9 +9,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::base::digest::sha256;
+use crate::base::platform::MachineKind;
+use crate::base::stats::Interval;
+use crate::claims::register::ClaimId;
 use crate::evidence::bundle::SandboxedDir;
 use crate::evidence::merge::PARTS;
 use crate::evidence::sealed_plan::{Link, PLAN, SealedPlan};
+use crate::verdict::claim_verdict::ControlResult;
+use crate::verdict::worth::{FalseAlarms, of_equals};
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -48,6 +53,17 @@ pub struct History {
     pub gaps: Vec<String>,
     /// The runs that more than one run names as the one before it, each in a sentence.
     pub forks: Vec<String>,
+    /// How often claims' comparisons of equals saw a difference, in all runs together.
+    pub false_alarms: Vec<OfClaim>,
+}
+
+/// The comparisons of equals of a claim's controls on one kind of machine.
+#[derive(Clone, Debug, Serialize)]
+pub struct OfClaim {
+    pub claim: ClaimId,
+    pub kind: Option<MachineKind>,
+    #[serde(flatten)]
+    pub equals: FalseAlarms,
 }
 
 /// A folder that holds a run.
@@ -145,7 +161,7 @@ impl History {
         let mut seen = BTreeSet::new();
         runs.retain(|run| seen.insert(run.link.clone()));
         anyhow::ensure!(!runs.is_empty(), "{} holds no runs: name a folder like target/assay", folder.display());
-        Ok(History::of(runs))
+        Ok(History { false_alarms: false_alarms(&runs), ..History::of(runs) })
     }
 
     pub fn of(runs: Vec<PastRun>) -> History {
@@ -157,7 +173,7 @@ impl History {
             (after.len() > 1).then(|| format!("{} comes before {}", run.link.run, after.join(" and before ")))
         };
         let forks = runs.iter().filter_map(fork).collect();
-        History { schema: 1, gaps, forks, runs }
+        History { schema: 1, gaps, forks, false_alarms: Vec::new(), runs }
     }
 
     /// Follows the runs back from one of them: returns those before it, the newest first, or says which is missing.
@@ -201,6 +217,33 @@ impl History {
     }
 }
 
+/// Counts the comparisons of equals in all runs, by claim and by kind of machine.
+fn false_alarms(runs: &[PastRun]) -> Vec<OfClaim> {
+    #[derive(Default, Deserialize)]
+    struct Judged {
+        claims: Vec<Claim>,
+    }
+    #[derive(Deserialize)]
+    struct Claim {
+        id: ClaimId,
+        controls: Vec<ControlResult>,
+    }
+    let mut intervals = BTreeMap::<(ClaimId, Option<MachineKind>), Vec<(Interval, f64)>>::new();
+    for run in runs {
+        let text = SandboxedDir::open(&run.folder).and_then(|folder| folder.text("verdicts.json")).unwrap_or_default();
+        for claim in serde_json::from_str::<Judged>(&text).unwrap_or_default().claims {
+            for control in &claim.controls {
+                intervals
+                    .entry((claim.id, control.machine_kind))
+                    .or_default()
+                    .extend(of_equals(std::iter::once(control)));
+            }
+        }
+    }
+    let of = |((claim, kind), all): (_, Vec<_>)| OfClaim { claim, kind, equals: FalseAlarms::among(&all) };
+    intervals.into_iter().filter(|(_, all)| !all.is_empty()).map(of).collect()
+}
+
 /// Says what is wrong with the run that another names as the one before it.
 fn missing(run: &PastRun, all: &[PastRun]) -> Option<String> {
     let previous = run.previous.as_ref()?;
@@ -215,6 +258,7 @@ fn missing(run: &PastRun, all: &[PastRun]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verdict::worth::tests::{RECORDED, control};
 
     fn run(name: &str, previous: Option<&PastRun>) -> PastRun {
         PastRun {
@@ -248,5 +292,30 @@ mod tests {
         assert_eq!(history(&[&a, &other, &c]).gaps, ["c: the plan of run b before it was changed since"]);
         let fork = history(&[&a, &b, &run("d", Some(&a))]);
         assert_eq!((fork.gaps.len(), fork.forks), (0, vec!["a comes before b and before d".to_owned()]));
+    }
+
+    #[test]
+    fn comparisons_of_equals_in_all_runs_are_counted_by_claim_and_kind() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = |name: &str, verdicts: &str| {
+            let path = folder.path().join(name);
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("verdicts.json"), verdicts).unwrap();
+            PastRun { folder: path, ..run(name, None) }
+        };
+        let with = |factor: f64, kind: MachineKind| {
+            let control = control(&RECORDED.map(|ratio| ratio * factor), 2.0);
+            let control = ControlResult { machine_kind: Some(kind), ..control };
+            serde_json::json!({ "claims": [{ "id": "A8-2", "controls": [control] }] }).to_string()
+        };
+        let runs = [
+            run("a", &with(1.0, MachineKind::Nspawn)),
+            run("b", &with(3.0, MachineKind::Nspawn)),
+            run("c", &with(1.0, MachineKind::Ec2)),
+            run("d", "killed while it was writ"),
+        ];
+        let counted = false_alarms(&runs).into_iter().map(|one| (one.kind, one.equals.verdicts, one.equals.claimed));
+        let expected = [(Some(MachineKind::Nspawn), 2, 1), (Some(MachineKind::Ec2), 1, 0)];
+        assert_eq!(counted.collect::<Vec<_>>(), expected);
     }
 }

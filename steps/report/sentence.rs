@@ -17,6 +17,7 @@ use crate::evidence::merge::Missing;
 use crate::measurement::{Value, catalogue};
 use crate::verdict::claim_verdict::{ControlResult, ControlVerdict, ScenarioResult, combine_attempts, worst};
 use crate::verdict::declared::{Problem, ProblemKind};
+use crate::verdict::worth::{FalseAlarms, Seen, Worth};
 use crate::verdict::{Bound, Range, Reason, Rule, Verdict};
 
 /// How much of a text that was measured is shown, in characters.
@@ -295,6 +296,52 @@ fn median(Interval { low, high, confidence }: &Interval, unit: &Unit) -> String 
     format!(" (a median, {} to {} with {confidence:.1} % confidence)", unit.format(*low), unit.format(*high))
 }
 
+/// Says what a verdict is worth.
+pub fn worth(worth: &Worth, unit: Unit) -> String {
+    said(match worth {
+        Worth::Runs { runs, share, excess } => {
+            let share = (share * 100.0).floor();
+            let excess = excess.map(|excess| match unit {
+                Unit::Ratio => format!("{} percentage points", Unit::Count.format(excess * 100.0)),
+                _ => unit.format(excess),
+            });
+            let seen = excess.map(|excess| {
+                format!(" If all runs became worse by {excess}, {runs} runs would show it with 95 % probability.")
+            });
+            format!(
+                "All {runs} runs are within the bound; with 95 % confidence, so are at least {share} % of all.{}",
+                seen.unwrap_or_default()
+            )
+        }
+        Worth::Pairs { equals, seen, within, outside } => {
+            let [low, high, within, outside] = [equals.low, equals.high, *within, *outside].map(|one| unit.format(one));
+            let seen = match seen {
+                Seen::Nothing => "no false alarm",
+                Seen::Difference => "a difference between equals, though not the claimed one",
+                Seen::FalseAlarm => "a false alarm",
+            };
+            format!(
+                "Its control, which compares equals, found {low} to {high}: {seen}. With pairs that scatter no more, the check \
+                 says with 95 % probability that the claim holds where the true ratio is {within} or more, and that it fails \
+                 where it is {outside} or less."
+            )
+        }
+    })
+}
+
+/// Says how often comparisons of equals saw a difference.
+pub fn false_alarms(FalseAlarms { verdicts, claimed, any, smallest }: &FalseAlarms) -> String {
+    let seen = smallest.map(|factor| {
+        format!("; 95 % of them would have seen a ratio that is {} the claimed one", Unit::Times.format(factor))
+    });
+    let found = match any {
+        0 => "none found a difference".to_owned(),
+        _ => format!("{claimed} found the claimed ratio, {any} any difference"),
+    };
+    let comparisons = if *verdicts == 1 { "comparison" } else { "comparisons" };
+    said(format!("of {verdicts} {comparisons} of equals, {found}{}", seen.unwrap_or_default()))
+}
+
 /// Formats a value; one that is a long text is cut.
 fn quoted(value: &Value, unit: Unit) -> String {
     match value {
@@ -371,6 +418,9 @@ fn says(probe: &str, value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::stats::share_within;
+    use crate::verdict::worth::tests::{RECORDED, control};
+    use crate::verdict::worth::{of_equals, worth as worth_of};
 
     #[test]
     fn every_probe_that_the_catalogue_names_is_said_in_plain_words() {
@@ -383,5 +433,33 @@ mod tests {
         assert_eq!(says("disk.free", "3 GB"), "disk.free is 3 GB");
         let readings = ["1", "5"].map(|number| says("log.readings", number));
         assert_eq!(readings, ["its log has 1 reading", "its log has 5 readings"]);
+    }
+
+    #[test]
+    fn what_a_verdict_is_worth_is_said_in_plain_words() {
+        let runs = |runs, excess| Worth::Runs { runs, share: share_within(runs), excess };
+        let pairs = |factor: f64| {
+            let itself = control(&RECORDED.map(|ratio| ratio * factor), 2.0);
+            worth_of(&itself.attempts[0].checks[0], &[], std::slice::from_ref(&itself)).unwrap()
+        };
+        let alarms = |factors: &[f64]| {
+            let controls: Vec<_> =
+                factors.iter().map(|factor| control(&RECORDED.map(|one| one * factor), 2.0)).collect();
+            false_alarms(&FalseAlarms::among(&of_equals(controls.iter())))
+        };
+        let said = [
+            worth(&runs(20, Some(0.854)), Unit::Seconds),
+            worth(&runs(5, Some(21e6)), Unit::Bytes),
+            worth(&runs(3, Some(0.025)), Unit::Ratio),
+            worth(&runs(2, None), Unit::Count),
+            worth(&pairs(1.0), Unit::Times),
+            worth(&pairs(1.5), Unit::Times),
+            worth(&pairs(3.0), Unit::Times),
+            alarms(&[1.0]),
+            alarms(&[1.0; 3]),
+            alarms(&[1.0, 1.5, 3.0]),
+            alarms(&[1.0; 20]),
+        ];
+        insta::assert_snapshot!("worth", said.join("\n"));
     }
 }

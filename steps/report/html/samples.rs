@@ -8,12 +8,15 @@ use maud::{Markup, html};
 use super::parts::ByteBudget;
 use super::words::plain;
 use super::{Run, table};
-use crate::base::stats::{Interval, Summary, share_within};
+use crate::base::stats::{Interval, Summary};
 use crate::base::unit::{Bytes, Dollars, Duration, Ratio, Unit};
+use crate::claims::plan::Decision;
 use crate::evidence::ClaimResult;
 use crate::measurement::{Sample, Value};
 use crate::report::plot::{self, Dot, Dots, SubjectDots};
+use crate::report::sentence;
 use crate::verdict::claim_verdict::Attempt;
+use crate::verdict::worth::worth;
 use crate::verdict::{Judged, Rule};
 
 const TEXTS: usize = 20;
@@ -70,9 +73,9 @@ fn figure(claim: &ClaimResult, attempt: &Attempt, judged: &Judged, samples: &[&S
     let name = plain(&check.probe, 80);
     let published = published(claim, attempt, judged);
     let broken = rows.iter().flat_map(|row| &row.dots).any(|dot| dot.broken);
-    // Several samples of one run say no more about other runs than one.
-    let by_sample = !matches!(check.rule, Rule::MedianAtLeast { .. } | Rule::Recorded);
-    let within = (by_sample && !broken && rows.len() > 1).then_some(rows.len());
+    // What a control's check rejects, and what is only recorded, has no verdict that could be worth something.
+    let judges = attempt.fails_on.is_none() && claim.decision() == Decision::Run;
+    let worth = judges.then(|| worth(judged, samples, &claim.controls)).flatten();
     let drawn = Dots { name: &name, unit, rows, rule: &check.rule, published }.draw();
     html! {
         figure.samples {
@@ -91,7 +94,8 @@ fn figure(claim: &ClaimResult, attempt: &Attempt, judged: &Judged, samples: &[&S
                 }
                 None => p.quiet { "No scale can show these numbers; they are in samples.jsonl." },
             }
-            @if let Some(seen) = &judged.statistics { (statistics(unit, seen, within)) }
+            @if let Some(seen) = &judged.statistics { (statistics(unit, seen)) }
+            @if let Some(worth) = worth { p { b { "What it is worth: " } (sentence::worth(&worth, unit)) } }
         }
     }
 }
@@ -104,8 +108,7 @@ fn published(claim: &ClaimResult, attempt: &Attempt, judged: &Judged) -> Option<
     (first.check.probe == judged.check.probe).then_some(value)
 }
 
-/// Shows statistics, and what they say about all runs if `within` a bound were all of this number of runs.
-fn statistics(unit: Unit, seen: &Summary, within: Option<usize>) -> Markup {
+fn statistics(unit: Unit, seen: &Summary) -> Markup {
     let show = |value: f64| unit.format(value);
     let mut cells = vec![
         ("n", seen.n.to_string()),
@@ -120,12 +123,6 @@ fn statistics(unit: Unit, seen: &Summary, within: Option<usize>) -> Markup {
         table.statistics {
             thead { tr { @for (head, _) in &cells { th scope="col" { (head) } } } }
             tbody { tr { @for (_, cell) in &cells { td { (cell) } } } }
-        }
-        @if let Some(runs) = within {
-            p.quiet {
-                "All " (runs) " runs are within the bound. With 95 % confidence, so are at least "
-                ((share_within(runs) * 100.0).floor()) " % of all."
-            }
         }
     }
 }
@@ -267,6 +264,7 @@ fn captioned(name: &str, caption: &str, svg: &Markup) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verdict::worth::tests::judged;
     use crate::verdict::{Check, Verdict};
 
     fn check(probe: &str, rule: Rule, unit: Unit) -> Judged {
@@ -283,6 +281,24 @@ mod tests {
         assert_eq!(published(&claim, &attempt, &size), Some(85_000.0));
         assert_eq!(published(&claim, &attempt, &transfer), None);
         assert_eq!(published(&claim, &attempt, &layers), None);
+    }
+
+    #[test]
+    fn a_figure_of_several_runs_says_what_its_verdict_is_worth() {
+        let sample =
+            |n: u64| Sample { id: n, ..Sample::of(&format!("run {n}"), "start.time", n as f64 / 10.0, Unit::Seconds) };
+        let samples: Vec<Sample> = (1..=5).map(sample).collect();
+        let checked = judged(&samples, Rule::AtMost { bound: 2.0 });
+        let claim = crate::report::example::small_module("A7-7", Verdict::Holds);
+        let attempt = Attempt::new(vec![checked.clone()], None);
+        let page = |attempt: &Attempt| {
+            let figure = figure(&claim, attempt, &checked, &samples.iter().collect::<Vec<_>>());
+            crate::report::html::tests::words(&figure.into_string())
+        };
+        insta::assert_snapshot!("worth", page(&attempt));
+        // A control shows that the check can fail, and nothing about other runs.
+        let control = Attempt { fails_on: Some("start.time".to_owned()), ..attempt };
+        assert!(!page(&control).contains("What it is worth"));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::report::sentence;
 use crate::verdict::Verdict;
 use crate::verdict::claim_verdict::{ControlResult, ControlVerdict};
 use crate::verdict::declared::Problem;
+use crate::verdict::worth::{FalseAlarms, of_equals};
 
 pub(super) fn how_many(verdicts: &Verdicts, verdict: Verdict) -> usize {
     verdicts.claims.iter().filter(|claim| claim.verdict == verdict).count()
@@ -106,6 +107,7 @@ fn controls(run: &Run, budget: &mut ByteBudget) -> Markup {
     let (planned, ran) = (all().count(), all().filter(ran).count());
     let caught = all().filter(|(_, control)| control.caught()).count();
     let bare = run.claims.iter().filter(|claim| claim.attempts().next().is_some() && claim.controls.is_empty()).count();
+    let equals = FalseAlarms::among(&of_equals(all().map(|(_, control)| control)));
     let open = all().filter(|(_, control)| !control.caught() && !control.attempts.is_empty());
     html! {
         p {
@@ -113,6 +115,7 @@ fn controls(run: &Run, budget: &mut ByteBudget) -> Markup {
             strong { (caught) " of " (count(ran, "control that was run was caught", "controls that were run were caught")) }
             @if planned > ran { "; " (count(planned - ran, "was", "were")) " not run" }
             ". "
+            @if equals.verdicts > 0 { "False alarms: " (sentence::false_alarms(&equals)) ". " }
             @if bare > 0 { (count(bare, "claim that was run has no control.", "claims that were run have no control.")) }
         }
         @for (id, control) in open {
