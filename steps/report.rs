@@ -1,5 +1,6 @@
 //! Reports: makes them from evidence alone, and shows a plan before there is any evidence.
 
+mod badge;
 pub mod comparison;
 pub mod finalize;
 mod console;
@@ -22,6 +23,7 @@ mod times;
 mod trend;
 mod workload;
 
+use badge::{badge, merged_badge};
 pub use console::{summary, table, tally};
 pub use coverage::Coverage;
 pub use html::{html, merged_html};
@@ -53,11 +55,12 @@ type Exporter = (&'static str, fn(&EvidenceBundle) -> anyhow::Result<Vec<u8>>);
 pub const SUMMARY: &str = "summary.md";
 
 /// All reports that lie next to a run's evidence. Each is made from that alone: the same evidence gives the same bytes.
-pub const FILES: [Exporter; 5] = [
+pub const FILES: [Exporter; 6] = [
     ("report.html", html),
     ("junit.xml", junit),
     ("messages.ndjson", messages),
     (SUMMARY, job_summary),
+    ("badge.svg", badge),
     ("oscal-assessment-results.json", oscal),
 ];
 
@@ -75,11 +78,12 @@ pub fn make(bundle: &EvidenceBundle) -> (Vec<Made>, Vec<String>) {
     (reports, troubles)
 }
 
-/// Makes the reports of a merged bundle: `report.html` and `junit.xml`. Each of its parts has the other ones.
+/// Makes the reports of a merged bundle: `report.html`, `junit.xml` and `badge.svg`. Each of its parts has the other ones.
 pub fn make_merged(merged: &Merged) -> anyhow::Result<Vec<Made>> {
     Ok(vec![
         ("report.html", merged_html(merged)),
         ("junit.xml", merged_junit(merged).context("junit.xml cannot be made")?),
+        ("badge.svg", merged_badge(merged)),
     ])
 }
 

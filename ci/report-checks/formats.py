@@ -1,4 +1,4 @@
-"""Checks a run's junit.xml and oscal-assessment-results.json with programs that read such files.
+"""Checks a run's junit.xml, oscal-assessment-results.json and badge.svg with programs that read such files.
 
 usage: python formats.py DIR
 """
@@ -129,7 +129,20 @@ def oscal(folder, verdicts):
     return check(what, problems) and valid
 
 
+def badge(folder, verdicts):
+    """An image with a title, of the colour of success only if every claim was judged and holds."""
+    svg = etree.parse(folder / "badge.svg").getroot()
+    title = svg.findtext("{*}title")
+    colour = svg.findall("{*}rect")[-1].get("fill")
+    held = verdicts["complete"] and verdicts["exit"] == 0
+    held = held and {claim["verdict"] for claim in verdicts["claims"]} == {"holds"}
+    problems = [] if title == svg.get("aria-label") else [f"its title is {title}"]
+    if (colour == "#00724f") != held:
+        problems.append(f"it is {colour}, and {'every claim' if held else 'not every claim'} holds")
+    return check(f"badge.svg: an image, {title}", problems)
+
+
 if __name__ == "__main__":
     run = pathlib.Path(sys.argv[1])
     said = json.loads((run / "verdicts.json").read_text(encoding="utf-8"))
-    sys.exit(0 if all([tried(what, run, said) for what in (jenkins, gitlab, junit, oscal)]) else 1)
+    sys.exit(0 if all([tried(what, run, said) for what in (jenkins, gitlab, junit, oscal, badge)]) else 1)

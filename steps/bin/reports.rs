@@ -108,7 +108,7 @@ fn rebuild_merged(Report { folder, out, sign, .. }: &Report) -> Result<Reports, 
             Rebuilt::Closed | Rebuilt::Open => SEALED,
         },
     };
-    Ok((what, vec!["report.html", "junit.xml"], Vec::new()))
+    Ok((what, vec!["report.html", "junit.xml", "badge.svg"], Vec::new()))
 }
 
 fn rebuild(Report { folder, out, sign, .. }: &Report) -> Result<Reports, Exit> {
