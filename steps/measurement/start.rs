@@ -32,12 +32,12 @@ impl StartRefusal {
 const QUADLET: &str = "correct the Quadlet, or run on a machine with a Podman that takes it";
 const ALONE: &str =
     "put the Quadlet of this name into quadlets/, take the name out of the Quadlet, or run on a machine that has it";
-const NEEDS: &str = "make it with ExecStartPre=, run on a machine that has it (--target ssh://HOST), or take it out of the \
-                     Quadlet";
+const NEEDS: &str = "give it to the machine (by files/ or secrets.toml in the suite's folder, or by ExecStartPre=), run on one \
+                     that has it (--target ssh://HOST), or take it out of the Quadlet";
 const PROGRAM: &str = "correct Entrypoint=, Exec=, User= or WorkingDir= in the Quadlet, or the image";
 const WASM: &str =
     "run it on a machine whose crun is built with WebAssembly, such as one with Debian 13 or Ubuntu 24.04";
-const TIME: &str = "raise TimeoutStartSec= in the Quadlet, see that what it waits for comes (with Notify=healthy, that \
+pub(super) const TIME: &str = "raise TimeoutStartSec= in the Quadlet, see that what it waits for comes (with Notify=healthy, that \
                     HealthCmd= succeeds), or run on a faster machine";
 const CONTROLLER: &str = "take this limit out of the Quadlet, or run on a machine whose control groups have its controller, \
                           such as --target vm";

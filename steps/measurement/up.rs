@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::catalogue::NO_MEMORY;
+use super::start::TIME;
 use super::trial::{self, Trial};
 use super::{Reading, Unreadable};
 use crate::base::unit::Unit;
@@ -130,7 +131,8 @@ impl Asked<'_> {
             if matches!(question, Question::Ready(_)) {
                 answer.push(ready.clone());
             } else if waited && !self.even_if_down {
-                answer.push(Reading::text(UNASKED, &format!("its unit is \"{state}\" {took:.0} s after its start")));
+                let text = format!("its unit is \"{state}\" {took:.0} s after its start; {TIME}");
+                answer.push(Reading::text(UNASKED, &text));
             }
         }
         let readings = vec![ready.clone(), Reading::text("unit.state", state)];
@@ -400,7 +402,8 @@ mod tests {
         assert_eq!(asked(&long).parse(&late).unwrap().answers[0][0].value.number(), Some(401.0));
         let questions = [Question::Connect(80)];
         let answers = asked(&questions).parse(&late).unwrap().answers;
-        assert_eq!(answers[0], [Reading::text(UNASKED, "its unit is \"activating\" 100 s after its start")]);
+        let text = format!("its unit is \"activating\" 100 s after its start; {TIME}");
+        assert_eq!(answers[0], [Reading::text(UNASKED, &text)]);
         let failed = output("failed none 0.30", "").replace("start-status 0", "start-status 1");
         assert_eq!(ready(&failed), Some(300.0));
         let cut = output("active none 0.50", "").replace("finished", "ask");
