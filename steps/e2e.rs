@@ -21,6 +21,7 @@ mod findings;
 mod guest;
 mod image;
 mod own;
+mod pair;
 mod registry;
 mod resources;
 mod service;

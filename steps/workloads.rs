@@ -7,12 +7,12 @@ mod image;
 mod layout;
 mod module;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
 
-pub use guest::{build, build_native};
+pub use guest::{build, build_native, guest_named};
 pub use image::{ContainerImage, Recipe};
 pub use image::{PULL_LIMIT, Storage, tls};
 pub use layout::Layout;
@@ -21,6 +21,16 @@ pub use module::Module;
 use crate::exec::cleanup::CleanupJournal;
 use crate::exec::shell::Shell;
 use crate::targets::run_folder;
+
+/// Checks whether an image could exist: one of a guest in `root`, one of a Debian package, or one that
+/// [`ContainerImage::look_for`] accepts.
+pub fn look_for(root: &Path, reference: &str) -> anyhow::Result<()> {
+    match (guest_named(reference), baseline::named(reference)) {
+        (Some((name, _)), _) => guest::look_for(root, reference, name),
+        (None, Some(program)) => program.map(drop),
+        (None, None) => ContainerImage::look_for(reference),
+    }
+}
 
 /// The place where artifacts are built: this host, a folder of the run, and the journal that lists all of it.
 #[derive(Clone, Debug)]

@@ -1,7 +1,8 @@
 //! Reads the folder of your own workload: how it is deployed, and the features that state its claims.
 //!
 //! ```text
-//! DIR/workload.toml               its name, its image, the images of other references, and whether its units are root's
+//! DIR/workload.toml               its name, its image, the images of other references, whether its units are root's, and
+//!                                 pairs of them that are compared
 //! DIR/quadlets/NAME.container     how it is deployed, with @IMAGE@ for the image
 //! DIR/quadlets/NAME.container.d/  its drop-ins, if it has any: *.conf, also in container.d/, for all Quadlets
 //! DIR/quadlets/                   other Quadlets that are deployed with it, and what they name beside them
@@ -12,6 +13,7 @@
 
 pub mod adopt;
 pub mod change;
+pub mod pair;
 #[cfg(feature = "run")]
 pub mod question;
 pub mod scaffold;
@@ -26,11 +28,12 @@ use serde::Deserialize;
 
 use crate::base::commands;
 use crate::base::unit_file::UnitFile;
+use pair::Pair;
 use set::QuadletSet;
 
 pub const FILE: &str = "workload.toml";
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Workload {
     /// Its name, which is also the name of its unit; of a template, with an instance: `web@one`.
     pub name: String,
@@ -40,6 +43,8 @@ pub struct Workload {
     pub quadlet: String,
     /// What is deployed with it.
     pub set: QuadletSet,
+    /// Its units that are compared with each other.
+    pub pairs: Vec<Pair>,
 }
 
 #[derive(Deserialize)]
@@ -51,6 +56,8 @@ struct WorkloadFile {
     root: bool,
     #[serde(default)]
     images: BTreeMap<String, String>,
+    #[serde(default)]
+    pair: Vec<Pair>,
 }
 
 /// The image under test, in a Quadlet.
@@ -83,7 +90,9 @@ impl Workload {
             image: file.image,
             quadlet,
             set: QuadletSet { root: file.root, images, ..set },
+            pairs: file.pair,
         };
+        workload.check_pairs().with_context(|| folder.join(FILE).display().to_string())?;
         match (&workload.image, workload.takes_image()) {
             (Some(_), false) => {
                 let image =
@@ -107,6 +116,12 @@ impl Workload {
     pub fn services(&self) -> Vec<String> {
         let others = self.set.quadlets.iter().filter_map(|(file, text)| set::service(file, text));
         [self.name.clone()].into_iter().chain(others).collect()
+    }
+
+    /// Returns the services that start with its own: those of all other Quadlets, except of a pair, whose units take turns.
+    pub fn started_with_it(&self) -> Vec<String> {
+        let in_pair = |service: &String| self.pairs.iter().any(|pair| pair.units.contains(service));
+        self.services().into_iter().skip(1).filter(|service| !in_pair(service)).collect()
     }
 }
 
@@ -205,7 +220,7 @@ mod tests {
         "[Container]\nImage=@IMAGE@\n\n[Service]\nMemoryMax=64M\nCPUQuota=10%\nMemoryMax=1G\n";
 
     pub(super) fn workload(quadlet: &str) -> Workload {
-        Workload { name: "w".into(), image: Some("i".into()), quadlet: quadlet.into(), set: QuadletSet::default() }
+        Workload { name: "w".into(), image: Some("i".into()), quadlet: quadlet.into(), ..Workload::default() }
     }
 
     #[test]

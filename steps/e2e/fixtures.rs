@@ -5,6 +5,7 @@ mod cloud;
 mod kept;
 mod machines;
 mod own;
+mod pairs;
 mod publishing;
 mod wrong_subjects;
 mod subjects;
@@ -28,7 +29,7 @@ use assay::evidence::{EvidenceWriter, noting_commands};
 use assay::measurement::Reading;
 use assay::targets::{Context, mirror_address};
 use assay::workloads::registry::{self, LocalRegistry};
-use assay::workloads::{BuildDir, ContainerImage, Module, Recipe, baseline, build};
+use assay::workloads::{BuildDir, ContainerImage, Module, Recipe, build};
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
@@ -37,6 +38,7 @@ pub use baselines::{Beside, SideBySide};
 pub use cloud::Rented;
 pub use machines::{Job, JobKind, MachineSource, Machines};
 pub use own::answer;
+pub use pairs::{Compared, Pairs};
 use publishing::Public;
 pub use publishing::RegistryAccess;
 pub use trials::{Condition, Limits, TrialSpec};
@@ -258,13 +260,7 @@ impl Fixtures {
     /// Loads the image that `--image` names, if any, before anything else is started.
     pub async fn load_image(&self) -> anyhow::Result<()> {
         if let Some(reference) = &self.options().image {
-            let image = match baseline::named(reference) {
-                Some(program) => self.conventional_image(program?).await?,
-                None => {
-                    ContainerImage::load(&self.shared.build_dir, "given", reference, self.shared.config.arch).await?
-                }
-            };
-            let _ = self.shared.given.set(image);
+            let _ = self.shared.given.set(self.taken_from(reference, "given").await?);
         }
         Ok(())
     }

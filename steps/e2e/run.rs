@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::e2e::catalogue;
 use crate::e2e::fixtures::{Fixtures, MachineSource, Rented, RunConfig};
 use crate::e2e::options::Options;
+use crate::e2e::pair;
 use crate::e2e::rehearsal;
 use crate::e2e::run_scenarios::{SuiteRun, Use, lost};
 use crate::e2e::tools::{self, DeviceHome};
@@ -32,7 +33,7 @@ use assay::run::{Run, RunSpec, Signals};
 use assay::targets::cloud::Keeper;
 use assay::targets::preflight::Preflight;
 use assay::targets::{self, Context, Definition, DiskImage, Platform, RemoteHost, cloud_image};
-use assay::workloads::{BuildDir, baseline};
+use assay::workloads::{self, BuildDir};
 use cucumber::gherkin::StepType;
 
 /// What is said before sudo asks for a password.
@@ -78,10 +79,10 @@ impl PlannedRun {
             check_empty(folder).map_err(usage)?;
         }
         if let Some(reference) = &options.image {
-            baseline::look_for(reference).map_err(usage)?;
+            workloads::look_for(&settings.root, reference).map_err(usage)?;
         }
         for (image, from) in own.iter().flat_map(|own| &own.set.images) {
-            baseline::look_for(from).with_context(|| format!("{FILE}: {image}")).map_err(usage)?;
+            workloads::look_for(&settings.root, from).with_context(|| format!("{FILE}: {image}")).map_err(usage)?;
         }
         if let Some(key) = &options.sign {
             attestation::can_sign(key).map_err(usage)?;
@@ -102,7 +103,7 @@ impl PlannedRun {
         };
         let wanted = |scenario: &gherkin::Scenario| selected(&options, scenario);
         let plan = suite.plan(&met, wanted, options.shard).map_err(usage)?;
-        every_step_is_written(&suite.features, &plan).map_err(usage)?;
+        every_step_is_written(&suite.features, &plan, own.as_ref()).map_err(usage)?;
         let selective = options.tags.is_some() || options.name.is_some();
         if selective && !plan.scenarios.iter().any(Planned::runs) {
             return Err(usage(anyhow::anyhow!("no scenario that can run on {target} matches: --plan shows them all")));
@@ -363,7 +364,7 @@ fn selected(options: &Options, scenario: &gherkin::Scenario) -> bool {
 
 /// Checks that all scenarios that will run check something, and that their steps are defined; each mistake is reported
 /// with its place.
-fn every_step_is_written(features: &[FeatureFile], plan: &Plan) -> anyhow::Result<()> {
+fn every_step_is_written(features: &[FeatureFile], plan: &Plan, own: Option<&Workload>) -> anyhow::Result<()> {
     let known = traced::written();
     let mut mistakes = Vec::new();
     for (file, scenario) in tools::running(features, plan) {
@@ -374,6 +375,7 @@ fn every_step_is_written(features: &[FeatureFile], plan: &Plan) -> anyhow::Resul
                 file.path
             ));
         }
+        let mut paired = None;
         for step in &scenario.steps {
             let place = format!("  {}:{}: \"{} {}\"", file.path, step.position.line, step.keyword.trim(), step.value);
             let probe = step.value.strip_prefix(REFUSAL).map(|probe| probe.trim_matches('"'));
@@ -386,9 +388,13 @@ fn every_step_is_written(features: &[FeatureFile], plan: &Plan) -> anyhow::Resul
                     "{place} contains U+{:04X}, which looks like a space or like nothing: type it anew, or leave it out",
                     u32::from(c)
                 ),
-                Ok(Some(_)) => match probe.and_then(probes::unknown_probe) {
+                Ok(Some((_, _, at, _))) => match probe.and_then(probes::unknown_probe) {
                     Some(unknown) => format!("{place} names {unknown}"),
-                    None => continue,
+                    None if !at.as_ref().is_some_and(|at| at.path.ends_with("/pair.rs")) => continue,
+                    None => match pair::check(own, step, &mut paired) {
+                        Ok(()) => continue,
+                        Err(wrong) => format!("{place} cannot compare: {wrong}"),
+                    },
                 },
                 Ok(None) => format!("{place} is an undefined step: {}", catalogue::instead_of(step)),
                 Err(several) => format!("{place} is matched by more than one step: {several}"),
@@ -432,7 +438,7 @@ mod tests {
                 let text = file.text.replace("\"success\"", &format!("\"{odd}\""));
                 *file = FeatureFile::parse(file.path.clone(), &text).unwrap();
             }
-            let error = every_step_is_written(&features, &plan).unwrap_err().to_string();
+            let error = every_step_is_written(&features, &plan, None).unwrap_err().to_string();
             assert!(error.contains(mistake), "{error}");
         }
     }

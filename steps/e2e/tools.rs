@@ -40,7 +40,7 @@ fn needs(module: &str, step: &Step, home: DeviceHome) -> Vec<Need> {
         _ if step.ty == StepType::Then => vec![],
         "guest" | "cloud" => vec![],
         "image" | "registry" => vec![Need::Podman],
-        "baseline" if step.ty == StepType::Given => vec![Need::Podman],
+        "baseline" | "pair" if step.ty == StepType::Given => vec![Need::Podman],
         "device" if step.value == "the device" && !home.device => vec![],
         "device" => vec![machines],
         "wrong_subjects" if step.value.contains("runc") => vec![Need::Runc],

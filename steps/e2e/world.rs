@@ -17,7 +17,7 @@ use assay::verdict::claim_verdict::{Attempt, Step};
 use assay::verdict::{Phase, Reason, Rule, Verdict};
 use cucumber::World;
 
-use crate::e2e::fixtures::{Beside, Condition, FIXTURES, Fixtures, SampleSet, SideBySide, answer};
+use crate::e2e::fixtures::{Beside, Compared, Condition, FIXTURES, Fixtures, Pairs, SampleSet, SideBySide, answer};
 
 /// One scenario that is running.
 #[derive(World)]
@@ -28,7 +28,7 @@ pub struct ScenarioWorld {
     /// How the machine must be changed before the workload runs on it, if at all.
     pub condition: Option<Condition>,
     /// How pairs are made, of which a ratio may need more.
-    pairs: Option<(SideBySide, Beside)>,
+    pairs: Option<Pairs>,
     /// What the scenario asks a workload that is up, with the scenarios that it shares its answers with.
     pub questions: Vec<Question>,
     /// What the workload that is up answered.
@@ -202,8 +202,21 @@ impl ScenarioWorld {
 
     /// Makes the pairs of the first look the ones that the following steps are about.
     pub async fn first_pairs(&mut self, way: SideBySide, beside: Beside) -> anyhow::Result<()> {
-        self.pairs = Some((way, beside));
-        self.about(self.fixtures.side_by_side(way, beside, 0).await)
+        self.about_pairs(Pairs::Annex(way, beside)).await
+    }
+
+    async fn about_pairs(&mut self, pairs: Pairs) -> anyhow::Result<()> {
+        let first = self.fixtures.pairs(&pairs, 0).await;
+        self.pairs = Some(pairs);
+        self.about(first)
+    }
+
+    /// Checks that the first of two units is better than the second by a factor of `bound` at least.
+    pub async fn check_pair(&mut self, units: [String; 2], compared: Compared, bound: f64) -> anyhow::Result<()> {
+        if self.rehearsed.is_none() {
+            self.about_pairs(Pairs::Own(units, compared)).await?;
+        }
+        self.check_ratio(compared.probe(), bound).await
     }
 
     /// Checks that the median of a ratio is at least `bound`, with as many pairs as it takes to decide, up to the last look.
@@ -212,13 +225,13 @@ impl ScenarioWorld {
         if self.rehearsed.is_some() {
             return self.check(probe, Unit::Times, rule);
         }
-        let (way, beside) = self.pairs.context("no pairs were measured")?;
+        let pairs = self.pairs.clone().context("no pairs were measured")?;
         for look in 1..LOOKS.len() {
             let decided = self.subject.check(probe, Unit::Times, rule.clone()).outcome.verdict != Verdict::Inconclusive;
-            if decided || !self.fixtures.machines().native().await? {
+            if decided || self.value(REFUSED).is_some() || !self.fixtures.machines().native().await? {
                 break;
             }
-            let more = self.fixtures.side_by_side(way, beside, look).await?;
+            let more = self.fixtures.pairs(&pairs, look).await?;
             let mut all = std::mem::take(&mut self.subject);
             all.extend(more);
             self.about(Ok(all))?;

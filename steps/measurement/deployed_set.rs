@@ -176,7 +176,7 @@ fn files(shell: &Shell, workload: &Workload, quadlet: &str, image: &str) -> anyh
         let mut drop_in = String::new();
         if *file == own.0 {
             // One transaction starts them all, in the order that they ask for.
-            let others: String = workload.services().iter().skip(1).map(|other| format!(" {other}.service")).collect();
+            let others: String = workload.started_with_it().iter().map(|other| format!(" {other}.service")).collect();
             drop_in += &format!("[Unit]\nWants={}\n", others.trim());
         }
         drop_in += &format!("[Service]\n{environment}");
@@ -217,7 +217,8 @@ mod tests {
         ];
         let file = PlacedFile { path: "etc/empty".to_owned(), in_home: false, source: None, mode: 0o755 };
         let set = QuadletSet { root, quadlets: quadlets.into(), files: vec![file], ..QuadletSet::default() };
-        Workload { name: "web@one".to_owned(), image: None, quadlet: "[Container]\nImage=@IMAGE@\n".to_owned(), set }
+        let quadlet = "[Container]\nImage=@IMAGE@\n".to_owned();
+        Workload { name: "web@one".to_owned(), quadlet, set, ..Workload::default() }
     }
 
     #[test]

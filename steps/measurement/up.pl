@@ -1,6 +1,6 @@
 # A client on the machine: connects to a port, makes one request, or many. Prints "key value" lines.
 #
-#   connect PORT | get URL | load URL RATE SECONDS
+#   connect PORT | get URL | load URL RATE SECONDS | rate URL SECONDS
 use strict;
 use IO::Socket::INET;
 use IPC::Open3;
@@ -29,12 +29,18 @@ sub dial {
         || die lcfirst(($! || 'no such host') . "\n");
 }
 
-sub get {
+# The parts of the URL, and a request for it with these further lines.
+sub asked {
     my ($scheme, $host, $port, $path) = $given[0] =~ m{^(https?)://([^/:]+)(?::(\d+))?(/.*)?$} or die "not a URL\n";
     $port ||= $scheme eq 'https' ? 443 : 80;
     my $name = $port == 80 || $port == 443 ? $host : "$host:$port";
-    my $request = sprintf "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: assay\r\nAccept: */*\r\nConnection: close\r\n\r\n",
-        $path || '/', $name;
+    my $request = sprintf "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: assay\r\nAccept: */*\r\n%s\r\n", $path || '/',
+        $name, $_[0];
+    return ($scheme, $host, $port, $request);
+}
+
+sub get {
+    my ($scheme, $host, $port, $request) = asked("Connection: close\r\n");
     my ($all, $errors) = ('', '');
     if ($scheme eq 'http') {
         my $socket = dial($host, $port);
@@ -69,6 +75,20 @@ sub once {
     my @answer = eval { $ask->() };
     alarm 0;
     return @answer;
+}
+
+# Reads one answer: whether it has the status 200, and whether the connection stays open.
+sub answer {
+    my ($socket) = @_;
+    my $all = '';
+    my $more = sub { sysread($socket, $all, 65536, length $all) || die "closed without an answer\n" };
+    $more->() until $all =~ /\r?\n\r?\n/;
+    my ($head, $from) = ($`, length($`) + length $&);
+    my $open = $head =~ m{^HTTP/1\.1} && $head !~ /^connection:\s*close/im;
+    if ($head =~ /^content-length:\s*(\d+)/im) { my $end = $from + $1; $more->() while length $all < $end }
+    elsif ($head =~ /^transfer-encoding:\s*chunked/im) { $more->() until $all =~ /\n0\r?\n\r?\n$/ }
+    else { eval { $more->() while 1 }; $open = 0; die $@ if $@ eq "over\n" }
+    return ($head =~ m{^HTTP/1\.\d 200}, $open);
 }
 
 if ($what eq 'connect') {
@@ -106,4 +126,28 @@ elsif ($what eq 'load') {
     line('load.asked', $asked);
     line('load.answered', $answered);
     line('load.seconds', sprintf '%.2f', now() - $begin);
+}
+elsif ($what eq 'rate') {
+    my ($url, $seconds) = @given;
+    my ($answered, $over, $socket) = (0, 0);
+    $SIG{ALRM} = sub { $over = 1; die "over\n" };
+    my $begin = now();
+    alarm $seconds;
+    # Each request after the answer to the one before it, on one connection for as long as the server keeps it.
+    eval {
+        my (undef, $host, $port, $request) = asked('');
+        while (1) {
+            $socket ||= dial($host, $port);
+            syswrite $socket, $request;
+            my ($good, $open) = answer($socket);
+            die "it answers with another status than 200\n" unless $good;
+            $answered++;
+            undef $socket unless $open;
+        }
+    };
+    alarm 0;
+    chomp(my $error = $@);
+    line('rate.error', $error) unless $over;
+    line('rate.answered', $over ? $answered : 0);
+    line('rate.seconds', sprintf '%.2f', now() - $begin);
 }

@@ -46,6 +46,8 @@ pub struct Asked<'a> {
     pub volume: Option<&'a str>,
     /// Whether it is asked although it did not become active, as a control's is.
     pub even_if_down: bool,
+    /// Whether it is killed afterwards, so that another unit can take its place.
+    pub then_killed: bool,
 }
 
 impl Asked<'_> {
@@ -63,6 +65,8 @@ impl Asked<'_> {
                 Question::Kept(path) => ("kept", vec![path.as_deref().or(self.volume).unwrap_or_default().to_owned()]),
                 Question::Back(bound) => ("back", vec![wait(bound.0)]),
                 Question::Stops(bound) => ("stops", vec![wait(bound.0)]),
+                Question::Memory(url) => ("memory", url.iter().cloned().collect()),
+                Question::Rate(url) => ("rate", vec![url.clone()]),
             };
             let parts: String = parts.iter().map(|part| format!(" {}", quote(part))).collect();
             format!("ask {place} {kind}{parts}\n")
@@ -77,10 +81,11 @@ impl Asked<'_> {
             _ => 0,
         });
         let questions: String = questions.into_iter().map(line).collect();
+        let end = if self.then_killed { "kill_unit\n" } else { "" };
         let condition = if self.even_if_down { ":" } else { "[ \"$active\" = active ]" };
         // The shell has read all of it before a command could read the rest of it as its input.
         let script = format!(
-            "{{\nclient={}\n{SCRIPT}\nif {condition}; then\n:\n{questions}fi\nfinish\n}} </dev/null\n",
+            "{{\nclient={}\n{SCRIPT}\nif {condition}; then\n:\n{questions}fi\n{end}finish\n}} </dev/null\n",
             quote(CLIENT)
         );
         let scope = if self.root { "--system" } else { "--user" };
@@ -135,7 +140,8 @@ impl Asked<'_> {
                 answer.push(Reading::text(UNASKED, &text));
             }
         }
-        let readings = vec![ready.clone(), Reading::text("unit.state", state)];
+        let mut readings = vec![ready.clone(), Reading::text("unit.state", state)];
+        readings.extend(trial.started());
         Ok(Answers { trial, readings, answers })
     }
 }
@@ -219,6 +225,17 @@ fn answer(question: &Question, text: &str) -> Result<Vec<Reading>, Unreadable> {
                 .extend(seconds("restart.time", "restart.time").or_else(|| seconds("restart.time", "restart.never")));
         }
         Question::Stops(_) => readings.extend(seconds("stop.time", "stop.time")),
+        Question::Memory(_) => readings.push(memory(text).ok_or_else(|| wrong("\"memory PID PSS ANONYMOUS NAME\""))?),
+        Question::Rate(_) => {
+            let (Some(answered), Some(seconds)) = (number("rate.answered"), number("rate.seconds")) else {
+                return Err(wrong("what was answered"));
+            };
+            if answered == 0.0 || seconds == 0.0 {
+                return unasked(&format!("no request was answered: {}", value("rate.error").unwrap_or_default()));
+            }
+            let raw = format!("{answered} requests answered in {seconds} s, one after the other");
+            readings.push(Reading::new("requests.rate", (answered / seconds).round(), Unit::Count, raw));
+        }
     }
     match readings.is_empty() {
         true => Err(wrong("an answer")),
@@ -239,6 +256,20 @@ fn process(question: &Question, line: &str) -> Option<Reading> {
         (0..64).filter(|bit| held >> bit & 1 == 1).map(name).filter(|name| !allowed.contains(name)).collect();
     let others = if others.is_empty() { "no other".to_owned() } else { others.join(" ") };
     Some(Reading::new("container.capabilities", others.as_str(), Unit::Text, line))
+}
+
+/// Adds up what the processes of a container take, in KiB: `memory PID PSS ANONYMOUS NAME`.
+fn memory(text: &str) -> Option<Reading> {
+    let (mut all, mut anonymous, mut names) = (0.0, 0.0, Vec::new());
+    for line in text.lines().filter_map(|line| line.strip_prefix("memory ")) {
+        let parts: Vec<&str> = line.split(' ').collect();
+        let [_, pss, own, name, ..] = parts[..] else { return None };
+        all += pss.parse::<f64>().ok()? * 1024.0;
+        anonymous += own.parse::<f64>().ok()? * 1024.0;
+        names.push(name);
+    }
+    let raw = format!("{anonymous} bytes of it belong to no file; processes: {}", names.join(" "));
+    (!names.is_empty()).then(|| Reading::new("memory.pss", all, Unit::Bytes, raw))
 }
 
 /// The names of capabilities, by number.
@@ -306,7 +337,8 @@ mod tests {
     use crate::base::unit::Duration as Time;
 
     fn asked(questions: &[Question]) -> Asked<'_> {
-        Asked { unit: "web", root: false, questions, volume: Some("/data"), even_if_down: false }
+        let (volume, even_if_down, then_killed) = (Some("/data"), false, false);
+        Asked { unit: "web", root: false, questions, volume, even_if_down, then_killed }
     }
 
     fn all() -> Vec<Question> {
@@ -334,6 +366,11 @@ mod tests {
         ];
         assert_eq!(questions, expected);
         assert!(command.argv.ends_with(&["--user", "web", "100", "t"].map(str::to_owned)));
+        let killed = Asked { then_killed: true, ..asked(&all()) }.command(Duration::from_secs(100), "t");
+        assert!(
+            String::from_utf8(killed.stdin).unwrap().contains("\nfi\nkill_unit\nfinish\n")
+                && !text.contains("\nkill_unit\n")
+        );
         let root = Asked { root: true, ..asked(&all()) }.command(Duration::from_secs(100), "t");
         assert_eq!((&*root.argv[0], &*root.argv[4], root.stdin), ("sudo", "--", command.stdin));
     }
@@ -361,6 +398,7 @@ mod tests {
     #[test]
     fn each_answer_is_read() {
         let load = || Question::Load(50, "http://h/".to_owned());
+        let rate = || Question::Rate("http://h/".to_owned());
         let caps = |allowed: &[&str]| Question::Capabilities(allowed.iter().map(|name| (*name).to_owned()).collect());
         let processes = "process 7 1000 00000000a80425fb 00000000a80425fb nginx\nprocess 8 100032 0 0 nginx\n";
         let mut seen = String::new();
@@ -384,6 +422,12 @@ mod tests {
             (load(), "memory.load 5000000\nload.asked 500\nload.answered 499\nload.seconds 10.00\n"),
             (load(), "memory.load 5000000\nload.asked 500\nload.answered 20\nload.seconds 10.00\n"),
             (load(), "unlimited no memory controller\n"),
+            (Question::Memory(None), "memory 7 20000 2000 crun\nmemory 8 5000 500 sh\n"),
+            (Question::Memory(None), "memory 7 - - crun\n"),
+            (Question::Memory(None), "unasked Podman: no container of the unit web.service\n"),
+            (rate(), "rate.answered 1234\nrate.seconds 1.01\n"),
+            (rate(), "rate.error connection refused\nrate.answered 0\nrate.seconds 1.00\n"),
+            (rate(), "rate.answered 3\n"),
         ] {
             seen += &format!("{lines}{}\n", answered(question, lines));
         }

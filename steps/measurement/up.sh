@@ -126,10 +126,14 @@ ask_exec() {
     oneline exec.output <"$work/out"
     oneline exec.error <"$work/err"
 }
+# processes: those of the container.
+processes() {
+    group=/sys/fs/cgroup$(sed -n 's/^0:://p' "/proc/$(first)/cgroup")
+    cat "$group/cgroup.procs" "$group"/*/cgroup.procs 2>/dev/null
+}
 ask_processes() {
     has_container || return
-    group=/sys/fs/cgroup$(sed -n 's/^0:://p' "/proc/$(first)/cgroup")
-    cat "$group/cgroup.procs" "$group"/*/cgroup.procs 2>/dev/null | while read -r process; do
+    processes | while read -r process; do
         awk -v process="$process" '
             $1 == "Name:" { name = $2 }
             $1 == "Uid:" { uid = $3 }
@@ -191,6 +195,24 @@ ask_load() {
     done
     echo "memory.load $most"
     cat "$work/load"
+}
+# The proportional share of each process, which needs no memory controller, and what of it belongs to no file.
+ask_memory() {
+    # After its first answer it has read all it needs; without one, that takes a while.
+    if [ -n "${1-}" ]; then until_answered client get "$1" >/dev/null && sleep 0.2; else sleep 1; fi
+    has_container || return
+    processes | while read -r process; do
+        read -r name <"/proc/$process/comm" && awk -v process="$process" -v name="$name" '
+            $1 == "Pss:" { all = $2 }
+            $1 == "Anonymous:" { own = $2 }
+            END { print "memory", process, all == "" ? "-" : all, own == "" ? "-" : own, name }' \
+            "/proc/$process/smaps_rollup"
+    done
+}
+ask_rate() { client rate "$1" 1; }
+kill_unit() {
+    ctl kill --signal=KILL "$unit" 2>/dev/null
+    ctl stop "$unit" 2>/dev/null
 }
 # ask NUMBER KIND…: one question, and what the machine answers.
 ask() {

@@ -91,11 +91,6 @@ pub fn named(reference: &str) -> Option<anyhow::Result<Program>> {
     Some(Ok(Program { name: name.to_owned().into(), package: name.to_owned().into(), file: None, command }))
 }
 
-/// Checks whether an image could exist: one of a Debian package, or one that [`ContainerImage::look_for`] accepts.
-pub fn look_for(reference: &str) -> anyhow::Result<()> {
-    named(reference).map_or_else(|| ContainerImage::look_for(reference), |program| program.map(drop))
-}
-
 pub fn kept(cache: &Path, arch: Arch, program: &Program) -> PathBuf {
     folder(cache).join(format!("{}.tar", program.key(SUITE, arch)))
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 
 use super::{BuildDir, Module};
 use crate::base::platform::Arch;
@@ -34,6 +34,29 @@ impl Build {
         })?;
         Ok(module)
     }
+}
+
+/// How a reference begins to an image that is made from a guest: as WebAssembly, and as an ordinary program.
+const SCHEMES: [(&str, bool); 2] = [("guest:", false), ("guest-native:", true)];
+
+/// Returns the guest of a reference such as `guest-native:server`, and whether it is built natively.
+pub fn guest_named(reference: &str) -> Option<(&str, bool)> {
+    SCHEMES.iter().find_map(|(scheme, native)| Some((reference.strip_prefix(scheme)?, *native)))
+}
+
+/// Checks that the project has a guest.
+pub(super) fn look_for(root: &Path, reference: &str, name: &str) -> anyhow::Result<()> {
+    let is_guest = |name: &str| {
+        Path::new(name).components().count() == 1 && root.join("guest").join(name).join("Cargo.toml").is_file()
+    };
+    if is_guest(name) {
+        return Ok(());
+    }
+    let entries = fs::read_dir(root.join("guest")).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| is_guest(name)).collect();
+    names.sort();
+    bail!("image {reference} cannot be made: no guest is called \"{name}\", only {}", names.join(", "))
 }
 
 /// Builds the guest `name` from a fresh copy of the project's `guest/`.
@@ -114,6 +137,21 @@ mod tests {
         copy(&from, &to).unwrap();
         assert!(to.join("Cargo.toml").is_file() && to.join("hello/src/main.rs").is_file());
         assert!(!to.join("target").exists());
+    }
+
+    #[test]
+    fn an_image_of_a_guest_names_a_guest_that_exists() {
+        assert_eq!(guest_named("guest:server"), Some(("server", false)));
+        assert_eq!(guest_named("guest-native:server"), Some(("server", true)));
+        assert_eq!(guest_named("debian-package:server"), None);
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        look_for(root, "guest:server", "server").unwrap();
+        for name in ["srver", "", "../guest/server", "hello/src"] {
+            let error = look_for(root, &format!("guest:{name}"), name).unwrap_err().to_string();
+            let begin =
+                format!("image guest:{name} cannot be made: no guest is called \"{name}\", only capabilities, ");
+            assert!(error.starts_with(&begin) && error.contains(", server, "), "{error}");
+        }
     }
 
     #[tokio::test]

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use assay::base::commands;
+use assay::base::settings::{self, Settings};
 use assay::base::unit::{Bytes, Duration, Ratio};
-use assay::base::{commands, settings};
 use assay::claims::workload::check_name;
 use assay::claims::workload::scaffold::Scaffold;
-use assay::workloads::baseline;
+use assay::workloads;
 use clap::Args;
 
 use crate::bin::print_line;
@@ -78,7 +79,7 @@ impl Init {
         };
         check_name(&name).context("name it with --name")?;
         let image = self.image.clone().unwrap_or_else(|| format!("localhost/{name}:latest"));
-        baseline::look_for(&image)?;
+        workloads::look_for(&Settings::read()?.root, &image)?;
         let (memory, cpu, duration) = (self.memory, self.cpu, self.duration);
         let (wasm, service, output) = (self.wasm, self.service, self.output.clone());
         Ok(Scaffold { name, image, wasm, service, memory, cpu, output, duration })

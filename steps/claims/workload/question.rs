@@ -29,6 +29,11 @@ pub enum Question {
     Back(Duration),
     /// Whether it stops within this time.
     Stops(Duration),
+    /// Of a pair: how much memory its container's processes take after it has answered a request to this URL, or 1 s after
+    /// it is up.
+    Memory(Option<String>),
+    /// Of a pair: how many requests to a URL it answers in a second.
+    Rate(String),
 }
 
 /// A part of a step's text in quotes.

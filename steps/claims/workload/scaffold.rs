@@ -121,7 +121,6 @@ mod tests {
     use super::*;
     use crate::claims::workload::Workload;
     use crate::claims::workload::change::QuadletChange;
-    use crate::claims::workload::set::QuadletSet;
 
     fn web() -> Scaffold {
         Scaffold {
@@ -146,7 +145,7 @@ mod tests {
             odd.contains("\nMemoryMax=9000000\n") && odd.contains("\nAnnotation=module.wasm.image/variant=compat\n")
         );
         assert_eq!([sixteenth(Bytes(64 << 20)), sixteenth(Bytes(2 << 20))], [Bytes(4 << 20), Bytes(128 << 10)]);
-        let same = Workload { name: "web".into(), image: None, quadlet: quadlet(web()), set: QuadletSet::default() };
+        let same = Workload { name: "web".into(), quadlet: quadlet(web()), ..Workload::default() };
         let cpu = same.changed(&QuadletChange::Cpu(Ratio(1.0)));
         assert_eq!(cpu.lines().filter(|line| !quadlet(web()).contains(line)).collect::<Vec<_>>(), ["CPUQuota=100%"]);
     }

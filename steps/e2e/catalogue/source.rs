@@ -38,7 +38,7 @@ macro_rules! sources {
     ($($module:literal),*) => { [$(($module, include_str!(concat!("../", $module, ".rs")))),*] };
 }
 /// The names and texts of all modules of steps, ordered by name.
-const SOURCES: [(&str, &str); 13] = sources![
+const SOURCES: [(&str, &str); 14] = sources![
     "baseline",
     "cloud",
     "device",
@@ -46,6 +46,7 @@ const SOURCES: [(&str, &str); 13] = sources![
     "guest",
     "image",
     "own",
+    "pair",
     "podman_run",
     "registry",
     "resources",

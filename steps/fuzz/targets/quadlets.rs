@@ -14,7 +14,7 @@ const OTHERS: [(&str, &str); 4] =
 const SEEDS: [&str; 2] = ["fixtures/quadlets", "fixtures/own/mosquitto/quadlets"];
 
 fuzz_target!(init: assay_fuzz::seed(&SEEDS, "container"), |text: &str| {
-    let workload = Workload { name: "w".to_owned(), image: None, quadlet: text.to_owned(), set: Default::default() };
+    let workload = Workload { name: "w".to_owned(), image: None, quadlet: text.to_owned(), ..Workload::default() };
     let before = UnitFile::parse(text);
     for change in [QuadletChange::Memory(Bytes(4 << 20)), QuadletChange::Cpu(Ratio(0.5)), QuadletChange::Program] {
         let changed = workload.changed(&change);

@@ -52,10 +52,9 @@ impl Trial {
         }
         readings.extend(self.limits()?);
         readings.extend(self.disk()?);
-        let times = "InactiveExitTimestampMonotonic to ActiveEnterTimestampMonotonic";
         let looks = "unit.cpu.usage_usec, first and last look";
         let computed = [
-            self.start_time().map(|took| Reading::new("start.time", took, Unit::Seconds, times)),
+            self.started(),
             self.cpu_share().map(|share| Reading::new("cpu.share", share, Unit::Ratio, looks)),
             self.sampler_share().map(|share| {
                 Reading::new("sampler.cpu.share", share, Unit::Ratio, "sampler.usage_usec, from begin to over")
@@ -69,6 +68,12 @@ impl Trial {
             Some(Reading { probe, raw, .. }) => Err(Unreadable::new(probe, "a finite number", raw)),
             None => Ok(readings),
         }
+    }
+
+    /// Returns how long the unit took to start.
+    pub fn started(&self) -> Option<Reading> {
+        let times = "InactiveExitTimestampMonotonic to ActiveEnterTimestampMonotonic";
+        self.start_time().map(|took| Reading::new("start.time", took, Unit::Seconds, times))
     }
 
     fn limits(&self) -> Result<Vec<Reading>, Unreadable> {
