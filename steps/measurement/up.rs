@@ -226,12 +226,13 @@ fn answer(question: &Question, text: &str) -> Result<Vec<Reading>, Unreadable> {
         }
         Question::Stops(_) => readings.extend(seconds("stop.time", "stop.time")),
         Question::Memory(_) => readings.push(memory(text).ok_or_else(|| wrong("\"memory PID PSS ANONYMOUS NAME\""))?),
-        Question::Rate(_) => {
+        Question::Rate(url) => {
             let (Some(answered), Some(seconds)) = (number("rate.answered"), number("rate.seconds")) else {
                 return Err(wrong("what was answered"));
             };
             if answered == 0.0 || seconds == 0.0 {
-                return unasked(&format!("no request was answered: {}", value("rate.error").unwrap_or_default()));
+                let error = value("rate.error").unwrap_or_default();
+                return unasked(&format!("no request to {url} was answered: {error}"));
             }
             let raw = format!("{answered} requests answered in {seconds} s, one after the other");
             readings.push(Reading::new("requests.rate", (answered / seconds).round(), Unit::Count, raw));

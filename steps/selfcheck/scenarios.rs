@@ -47,7 +47,9 @@ pub fn mutants(claim: &ClaimResult, bundle: &EvidenceBundle) -> Vec<Mutant> {
         let mut renamed = claim.clone();
         for attempt in renamed.controls.iter_mut().skip(place).take(1).flat_map(|control| &mut control.attempts) {
             let failed = attempt.checks.first().map(|judged| judged.check.probe.clone());
-            attempt.fails_on = if attempt.fails_on == failed { Some("another.probe".to_owned()) } else { failed };
+            // A control that was not judged has come to no probe; the right one would be no falsification.
+            let same = attempt.fails_on.is_none() || attempt.fails_on == failed;
+            attempt.fails_on = if same { Some("another.probe".to_owned()) } else { failed };
         }
         let ran = !control.attempts.is_empty();
         renamed = renamed.concluded(on);

@@ -92,7 +92,7 @@ fn head(claim: &ClaimResult) -> Markup {
         dl.figures {
             div { dt { "bound" } dd { (plain(&claim.bound, SENTENCE)) } }
             @if let Some(published) = &claim.published {
-                div { dt { "published by the annex" } dd { (plain(published, SENTENCE)) } }
+                div { dt { "published" } dd { (plain(published, SENTENCE)) } }
             }
             @if let Some(typical) = &claim.typical {
                 div { dt { "typical of containers, by the annex" } dd { (plain(typical, SENTENCE)) } }
