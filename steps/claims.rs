@@ -1,5 +1,6 @@
 //! Reads feature text and registers, and decides what runs where.
 
+pub mod annex_text;
 pub mod deviation;
 pub mod expand;
 pub mod feature_file;
