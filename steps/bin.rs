@@ -16,7 +16,9 @@ use assay::base::host_offers::HostOffers;
 use assay::base::instance_spec::InstanceSpec;
 use assay::base::platform::TargetSpec;
 use assay::base::settings::Settings;
+use assay::claims::annex_text::AnnexText;
 use assay::claims::plan::Capabilities;
+use assay::claims::register::Requirement;
 use assay::claims::suite::ClaimSuite;
 use assay::claims::workload::Workload;
 use assay::evidence::bundle::EvidenceBundle;
@@ -48,6 +50,9 @@ enum Todo {
         /// local, nspawn, vm, vm:amd64, vm:arm64 or ec2 [default: local; env: ASSAY_TARGET]
         #[arg(long)]
         target: Option<String>,
+        /// The annex's own text, as for `assay run` [env: ASSAY_ANNEX]
+        #[arg(long, value_name = "FILE")]
+        annex: Option<PathBuf>,
         #[command(flatten)]
         suite: SuiteArgs,
     },
@@ -168,7 +173,9 @@ pub fn main() -> ExitStatus {
         }
         Todo::Replicate(arguments) => replicate::replicate(&arguments),
         Todo::History { folder, json } => reports::history(&folder, json),
-        Todo::Plan { target, suite } => settings().and_then(|settings| plan(target.as_deref(), &suite, &settings)),
+        Todo::Plan { target, annex, suite } => {
+            settings().and_then(|settings| plan(target.as_deref(), annex, &suite, &settings))
+        }
         Todo::Coverage { target, suite } => {
             settings().and_then(|settings| coverage(target.as_deref(), &suite, &settings))
         }
@@ -203,13 +210,17 @@ fn failed(error: impl Display) -> Exit {
     Exit::new(ExitStatus::Failed, anyhow::anyhow!("{error:#}"))
 }
 
-fn plan(target: Option<&str>, suite: &SuiteArgs, settings: &Settings) -> Result<(), Exit> {
+fn plan(target: Option<&str>, annex: Option<PathBuf>, suite: &SuiteArgs, settings: &Settings) -> Result<(), Exit> {
     let claims = suite.read(settings)?;
     let target = TargetSpec::choose(target, settings).map_err(usage)?;
     // What a remote machine offers is not known here.
     target.arch(&settings.fake_aws).map_err(usage)?;
     let host = HostOffers::find(&settings.cache);
-    let met = Capabilities::by(&target, &settings.fake_aws, &host, None);
+    let mut met = Capabilities::by(&target, &settings.fake_aws, &host, None);
+    if let Some(annex) = annex.as_ref().or(settings.annex.as_ref()) {
+        AnnexText::read(annex).map_err(usage)?;
+        met = met.with(Requirement::AnnexText);
+    }
     let plan = claims.plan(&met, |_| true, None).map_err(usage)?;
     let rows: Vec<PlanRow> = plan.scenarios.iter().map(PlanRow::of).collect();
     if !suite.json && target == TargetSpec::Ec2 {

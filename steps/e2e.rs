@@ -22,6 +22,7 @@ mod guest;
 mod image;
 mod own;
 mod pair;
+mod paste;
 mod registry;
 mod resources;
 mod service;

@@ -22,6 +22,7 @@ use crate::base::platform::{Arch, MachineKind, TargetSpec};
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::base::unit::Unit;
+use crate::claims::annex_text::AnnexText;
 use crate::claims::plan::{Capabilities, FeatureFile, Plan, Planned, fails_on};
 use crate::claims::suite::ClaimSuite;
 use crate::evidence::bundle::EvidenceBundle;
@@ -56,6 +57,8 @@ pub struct RunSpec {
     pub sign: Option<PathBuf>,
     /// The address of the server that time-stamps the plan.
     pub timestamp: Option<String>,
+    /// The annex's text, if the user names it.
+    pub annex: Option<Arc<AnnexText>>,
 }
 
 /// A run in progress. The cleanup journal lists everything it creates, which is removed when the run ends or is
@@ -68,6 +71,7 @@ pub struct Run {
     pub state: Arc<RunState>,
     sign: Option<PathBuf>,
     timestamp: Option<String>,
+    annex: Option<Arc<AnnexText>>,
     folder: PathBuf,
     features: Vec<FeatureFile>,
 }
@@ -151,8 +155,8 @@ impl Run {
         let host = HostOffers::find(&settings.cache);
         let plan = suite.plan(&Capabilities::by(target, &settings.fake_aws, &host, None), |_| true, None)?;
         let (folder, target) = (folder.to_owned(), target.clone());
-        let (evidence, sign, timestamp) = (None, None, None);
-        let spec = RunSpec { settings, folder, suite, plan, target, arch, host, evidence, sign, timestamp };
+        let (evidence, sign, timestamp, annex) = (None, None, None, None);
+        let spec = RunSpec { settings, folder, suite, plan, target, arch, host, evidence, sign, timestamp, annex };
         let run = Run::open(spec, progress).map_err(|exit| exit.error)?;
         run.seal_plan(serde_json::json!({}), &PlannedChecks::new())?;
         Ok(run)
@@ -194,6 +198,7 @@ impl Run {
             state: Arc::new(state),
             sign: spec.sign,
             timestamp: spec.timestamp,
+            annex: spec.annex,
             folder: spec.folder,
             features: spec.suite.features,
         })

@@ -184,7 +184,7 @@ mod tests {
             let claims = &bundle.verdicts.claims;
             (claims.iter().map(|claim| (claim.id, claim.verdict)).collect::<Vec<_>>(), exit(claims, &[]))
         };
-        for during in [Phase::Start, Phase::Limit, Phase::Log, Phase::Step] {
+        for during in [Phase::Start, Phase::Limit, Phase::Log, Phase::Paste, Phase::Step] {
             assert_eq!(with(during, "no cpu controller on the machine"), with(during, "blah"), "{during:?}");
             assert_ne!(with(during, "blah").1, exit(&recorded().verdicts.claims, &[]), "{during:?}");
         }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-pub use guest::{build, build_native, guest_named};
+pub use guest::{Build, build, build_native, guest_named};
 pub use image::{ContainerImage, Recipe};
 pub use image::{PULL_LIMIT, Storage, tls};
 pub use layout::Layout;

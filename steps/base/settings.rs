@@ -55,6 +55,8 @@ pub struct Settings {
     /// The platform of machines if no option names one (`ASSAY_PLATFORM`): a name, or a file of the user's own.
     pub platform: Option<String>,
     pub disk: Option<CloudDisk>,
+    /// The file with the annex's text, if no option names one (`ASSAY_ANNEX`).
+    pub annex: Option<PathBuf>,
     /// The package mirror for building machines (`ASSAY_MIRROR`), else the host's own.
     pub mirror: Option<String>,
     /// The registry image to use (`ASSAY_REGISTRY_IMAGE`), else one is built from Debian's package.
@@ -103,6 +105,7 @@ impl Settings {
             target: variable("ASSAY_TARGET"),
             platform: variable("ASSAY_PLATFORM"),
             disk: None,
+            annex: variable("ASSAY_ANNEX").map(PathBuf::from),
             mirror: variable("ASSAY_MIRROR"),
             registry_image: variable("ASSAY_REGISTRY_IMAGE"),
             job_summary: variable("GITHUB_STEP_SUMMARY").map(PathBuf::from),

@@ -76,6 +76,8 @@ pub enum Requirement {
     Wasm,
     /// A systemd that generates units from the user's Quadlets.
     Units,
+    /// The annex's own text, which the user names.
+    AnnexText,
     /// No machine: it is about what is built, packed, published or computed on this host.
     Host,
 }

@@ -6,6 +6,7 @@ mod kept;
 mod machines;
 mod own;
 mod pairs;
+mod pasted;
 mod publishing;
 mod wrong_subjects;
 mod subjects;
@@ -23,6 +24,7 @@ use assay::base::once_map::OnceMap;
 use assay::base::platform::{Arch, MachineKind};
 use assay::base::progress::Progress;
 use assay::base::work_log::WorkLog;
+use assay::claims::annex_text::AnnexText;
 use assay::claims::register::Shared;
 use assay::claims::workload::Workload;
 use assay::evidence::{EvidenceWriter, noting_commands};
@@ -48,6 +50,8 @@ pub use trials::{Condition, Limits, TrialSpec};
 pub enum Guest {
     /// The workload that `--image` names, or `guest/hello`.
     Workload,
+    /// The program that the annex prints.
+    Printed,
     /// A guest by its name in `guest/`.
     Named(String),
 }
@@ -56,6 +60,7 @@ impl Guest {
     pub fn name(&self) -> &str {
         match self {
             Guest::Workload => "workload",
+            Guest::Printed => "annex",
             Guest::Named(name) => name,
         }
     }
@@ -69,6 +74,8 @@ pub struct RunConfig {
     pub place: MachineSource,
     /// The workload that `--suite` names.
     pub own: Option<Workload>,
+    /// The annex's text, if the user names it.
+    pub annex: Option<Arc<AnnexText>>,
     pub options: Options,
 }
 
@@ -271,8 +278,13 @@ impl Fixtures {
             if let (Guest::Workload, Some(image)) = (guest, self.shared.given.get()) {
                 return Ok(Arc::new(image.module(&self.shared.build_dir)?));
             }
-            let name = if *guest == Guest::Workload { "hello" } else { guest.name() };
-            let built = build(&self.shared.build_dir, &self.shared.context.settings.root, name).await?;
+            let built = match guest {
+                Guest::Printed => self.build_printed().await?,
+                _ => {
+                    let name = if *guest == Guest::Workload { "hello" } else { guest.name() };
+                    build(&self.shared.build_dir, &self.shared.context.settings.root, name).await?
+                }
+            };
             self.shared.evidence.note(serde_json::json!({ "rustc": built.rustc }))?;
             Ok(Arc::new(built.module()?))
         };

@@ -50,6 +50,9 @@ pub struct Options {
     /// [default: built from guest/hello, or what the folder of --suite names]
     #[arg(long, value_name = "REF")]
     pub image: Option<String>,
+    /// The annex's own text, as Markdown: paste its command blocks on a machine (A11-2) [env: ASSAY_ANNEX]
+    #[arg(long, value_name = "FILE")]
+    pub annex: Option<PathBuf>,
     /// Print what would run, what would not, and why; run nothing
     #[arg(long)]
     pub plan: bool,

@@ -1,6 +1,7 @@
 //! Plans one run of the suite, and runs its scenarios on machines, here or in the cloud.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::e2e::catalogue;
 use crate::e2e::fixtures::{Fixtures, MachineSource, Rented, RunConfig};
@@ -18,6 +19,7 @@ use assay::base::progress::Progress;
 use assay::base::settings::{CloudDisk, Settings};
 use assay::base::status;
 use assay::base::work_summary::WorkSummary;
+use assay::claims::annex_text::AnnexText;
 use assay::claims::feature_file;
 use assay::claims::plan::{Capabilities, FeatureFile, Plan, Planned, REFUSAL};
 use assay::claims::register::{Claim, Requirement, Shared};
@@ -52,6 +54,7 @@ struct Provisioning {
     /// The remote machine or this host, if one of them is the target.
     found: Option<RemoteHost>,
     own: Option<Workload>,
+    annex: Option<Arc<AnnexText>>,
 }
 struct RunOutcome {
     complete: bool,
@@ -90,6 +93,8 @@ impl PlannedRun {
         if let Some(server) = &options.timestamp {
             timestamp::can_stamp(server).map_err(usage)?;
         }
+        let annex = options.annex.as_ref().or(settings.annex.as_ref());
+        let annex = annex.map(|path| AnnexText::read(path).map(Arc::new)).transpose().map_err(usage)?;
         let suite = ClaimSuite::read(&folder).map_err(usage)?;
         probes::check_deviations(&suite).map_err(usage)?;
         let definitions = Definition::all(&settings).map_err(usage)?;
@@ -97,6 +102,7 @@ impl PlannedRun {
         let preflight = found.as_ref().map(|found| &found.preflight);
         let host = offers(target, options.plan, &settings, progress);
         let met = Capabilities::by(target, &settings.fake_aws, &host, preflight.map(Preflight::met).as_deref());
+        let met = if annex.is_some() { met.with(Requirement::AnnexText) } else { met };
         let arch = match preflight {
             Some(preflight) => preflight.facts.architecture,
             None => target.arch(&settings.fake_aws).map_err(usage)?,
@@ -141,8 +147,8 @@ impl PlannedRun {
         };
         let (evidence, sign, timestamp) = (options.evidence.clone(), options.sign.clone(), options.timestamp.clone());
         let target = target.clone();
-        let spec = RunSpec { settings, folder, suite, plan, target, arch, host, evidence, sign, timestamp };
-        let provisioning = Provisioning { options, uses, quote, found, own };
+        let provisioning = Provisioning { options, uses, quote, found, own, annex: annex.clone() };
+        let spec = RunSpec { settings, folder, suite, plan, target, arch, host, evidence, sign, timestamp, annex };
         Ok(Some(PlannedRun { spec, provisioning }))
     }
     pub async fn run(self, progress: &Progress, signals: &mut Signals) -> Result<ExitStatus, Exit> {
@@ -188,7 +194,7 @@ async fn scenarios(
     features: Vec<FeatureFile>,
     signals: &mut Signals,
 ) -> Result<RunOutcome, Exit> {
-    let Provisioning { options, uses, quote, found, own } = provisioning;
+    let Provisioning { options, uses, quote, found, own, annex } = provisioning;
     let Run { context, evidence, target, state, arch, .. } = run;
     let (settings, progress) = (&context.settings, &context.progress);
     let build_dir = BuildDir::open(Shell::local(evidence.clone()), context.cleanup.clone(), &context.run);
@@ -210,7 +216,7 @@ async fn scenarios(
             (None, Some(found)) => MachineSource::RemoteHost(Box::new(found.clone())),
             (None, None) => MachineSource::Here,
         };
-        RunConfig { arch: *arch, kind, place, own: own.clone(), options: options.clone() }
+        RunConfig { arch: *arch, kind, place, own: own.clone(), annex: annex.clone(), options: options.clone() }
     };
     let configs = pools(state.plan(), target).into_iter().map(config).collect();
     let fixtures = Fixtures::open(configs, context.clone(), evidence.clone(), build_dir);

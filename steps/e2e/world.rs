@@ -10,6 +10,7 @@ use assay::claims::workload::change::QuadletChange;
 use assay::claims::workload::question::Question;
 use assay::evidence::sealed_plan::{MEASURED, PlannedCheck};
 use assay::measurement::Value;
+use assay::measurement::paste::unrun;
 use assay::measurement::start::REFUSED;
 use assay::measurement::up::UNASKED;
 use assay::run::ScenarioChecks;
@@ -186,6 +187,14 @@ impl ScenarioWorld {
             return Err(self.checks.block(Reason::Late { probe: probe.to_owned(), value, high: bound }));
         }
         self.check_answer(step, probe, Unit::Seconds, rule)
+    }
+
+    /// Checks what became of a block of the annex's commands; one that could not be run to its end is not judged.
+    pub fn check_pasted(&mut self, block: &str, what: &str, unit: Unit, value: Value) -> anyhow::Result<()> {
+        if let (None, Some(Value::Text(why))) = (&self.rehearsed, self.value(&unrun(what, block)).cloned()) {
+            return Err(self.checks.block(Reason::Infrastructure { during: Phase::Paste, message: why }));
+        }
+        self.check(&format!("paste.{what}.{block}"), unit, Rule::Equals { value })
     }
 
     /// Ends the attempt, by an error if there was one.

@@ -174,8 +174,9 @@ const PLATFORM: [(&str, &str); 5] = [
     ("accelerator", "/machine/accelerator"),
     ("host's CPU", "/host/cpu"),
 ];
-const ELSE: [(&str, &str); 6] = [
+const ELSE: [(&str, &str); 7] = [
     ("image", "/image/digest"),
+    ("annex's text", "/annex/sha256"),
     ("commit", "/git/commit"),
     ("checksum of the files in the program", "/git/embedded_files"),
     ("version of assay", "/assay"),

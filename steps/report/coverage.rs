@@ -11,7 +11,7 @@ use crate::base::host_offers::{Feature, HostOffers, Lack};
 use crate::base::platform::{Arch, TargetSpec};
 use crate::base::settings::FakeAws;
 use crate::claims::plan::{Capabilities, FeatureErrors, Plan, Planned, ScenarioRef};
-use crate::claims::register::{Claim, ClaimId};
+use crate::claims::register::{Claim, ClaimId, Requirement};
 use crate::claims::suite::ClaimSuite;
 
 /// The width of the table if the console's width is unknown.
@@ -60,7 +60,9 @@ impl Coverage {
     pub fn of(annex: &ClaimSuite, only: Option<&TargetSpec>, fake_aws: &FakeAws) -> Result<Coverage, FeatureErrors> {
         let plan = |target: TargetSpec| {
             let usual = HostOffers::all_but(&[(Feature::Kvm, Lack::NotTried)]);
-            let plan = annex.plan(&Capabilities::by(&target, fake_aws, &usual, None), |_| true, None)?;
+            // The annex's text is given to a run; no target has it or lacks it.
+            let met = Capabilities::by(&target, fake_aws, &usual, None);
+            let plan = annex.plan(&met.with(Requirement::AnnexText), |_| true, None)?;
             Ok((target.to_string(), plan))
         };
         let targets = only.map_or_else(kinds, |only| vec![only.clone()]);

@@ -163,6 +163,7 @@ fn needs(what: Requirement) -> String {
             "needs the cgroup controller cpu for the user's units; measured and recorded, not judged".to_owned()
         }
         Requirement::Host => "needs this host".to_owned(),
+        Requirement::AnnexText => "needs the annex's text: --annex FILE".to_owned(),
         Requirement::Arm64 => "needs an arm64 machine: --target vm:arm64".to_owned(),
         Requirement::NativeCpu => "needs a CPU at native speed, so it is only recorded".to_owned(),
         Requirement::Aws if commands::in_checkout() => "needs an AWS account: ci/e2e --target ec2".to_owned(),

@@ -37,6 +37,9 @@ pub(super) fn metadata(spec: &RunSpec) -> serde_json::Value {
     if let Some(platform) = Platform::name_if_set(&spec.settings) {
         metadata["platform"] = platform.into();
     }
+    if let Some(annex) = &spec.annex {
+        metadata["annex"] = serde_json::json!({ "file": annex.path, "sha256": annex.sha256 });
+    }
     if let Some(disk) = &spec.settings.disk {
         let packages = disk.packages.iter().map(|(file, sha256)| (file.display().to_string(), sha256.as_str().into()));
         let packages: serde_json::Map<_, _> = packages.collect();

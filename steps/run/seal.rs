@@ -55,6 +55,7 @@ impl Run {
             ("program".to_owned(), digest(Path::new("/proc/self/exe"))?),
             ("project".to_owned(), embedded::digest_in(root)),
         ]);
+        inputs.extend(self.annex.iter().map(|annex| ("annex".to_owned(), annex.sha256.clone())));
         if self.folder != *root {
             for below in ["", "quadlets"] {
                 for entry in fs::read_dir(self.folder.join(below)).into_iter().flatten().flatten() {

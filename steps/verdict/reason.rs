@@ -161,6 +161,8 @@ pub enum Phase {
     /// Looking at a limit: it is not enforced there.
     Limit,
     Log,
+    /// Pasting a block of the annex's commands: it needs what the machine does not have.
+    Paste,
     Step,
 }
 

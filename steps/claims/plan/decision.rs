@@ -142,6 +142,12 @@ impl Capabilities {
         Capabilities { offers: vec![Offer::of(kind, met)], fake_aws }
     }
 
+    /// Returns them with a requirement that is met on every kind.
+    pub fn with(mut self, need: Requirement) -> Capabilities {
+        self.offers.iter_mut().for_each(|offer| offer.meets.push(need));
+        self
+    }
+
     /// Returns the kinds, from the cheapest to the dearest.
     pub fn kinds(&self) -> Vec<MachineKind> {
         self.offers.iter().map(|offer| offer.kind).collect()

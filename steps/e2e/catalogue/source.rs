@@ -38,7 +38,7 @@ macro_rules! sources {
     ($($module:literal),*) => { [$(($module, include_str!(concat!("../", $module, ".rs")))),*] };
 }
 /// The names and texts of all modules of steps, ordered by name.
-const SOURCES: [(&str, &str); 14] = sources![
+const SOURCES: [(&str, &str); 15] = sources![
     "baseline",
     "cloud",
     "device",
@@ -47,6 +47,7 @@ const SOURCES: [(&str, &str); 14] = sources![
     "image",
     "own",
     "pair",
+    "paste",
     "podman_run",
     "registry",
     "resources",
