@@ -191,8 +191,11 @@ impl ImageBuild<'_> {
         let packages = listed.lines().filter_map(|line| line.split_once(' '));
         let packages = packages.map(|(package, version)| (package.to_owned(), version.to_owned())).collect();
         for (link, name) in [("vmlinuz", "vmlinuz"), ("initrd.img", "initrd")] {
-            let target = fs::read_link(root.join(link)).with_context(|| format!("the image has no /{link}"))?;
-            let file = root.join(target.strip_prefix("/").unwrap_or(&target));
+            // Debian has the link in /, Ubuntu in /boot.
+            let places = [root.clone(), root.join("boot")];
+            let found = places.iter().find_map(|place| Some((place, fs::read_link(place.join(link)).ok()?)));
+            let (place, target) = found.with_context(|| format!("the image has no /{link}, nor /boot/{link}"))?;
+            let file = target.strip_prefix("/").map_or_else(|_| place.join(&target), |target| root.join(target));
             tokio::fs::copy(&file, work.join(name))
                 .await
                 .with_context(|| format!("{} cannot be copied", file.display()))?;
