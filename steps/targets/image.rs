@@ -286,6 +286,8 @@ fn arguments(definition: &Definition, arch: Arch, mirror: &str, root: &Path) -> 
         arguments.push("--aptopt=Acquire::Check-Valid-Until \"false\"".to_owned());
     }
     arguments.extend([platform.suite.clone(), root.display().to_string(), mirror.to_owned()]);
+    let updates = platform.updates.as_ref();
+    arguments.extend(updates.map(|suite| format!("deb {mirror} {suite} {}", platform.components.join(" "))));
     arguments
 }
 

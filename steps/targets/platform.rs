@@ -27,6 +27,9 @@ pub struct Platform {
     pub path: PathBuf,
     /// Its folder below `dists/` on a mirror.
     pub suite: String,
+    /// Another folder there, whose packages are taken where they are newer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub updates: Option<String>,
     pub components: Vec<String>,
     /// The address of its archive. Without one, it is the mirror of Debian that is set, or the host's own.
     mirror: Option<String>,
@@ -70,6 +73,7 @@ impl Platform {
             name: format!("{file}@sha256:{}", &disk.sha256[..12]),
             path: PathBuf::from(&disk.source),
             suite: String::new(),
+            updates: None,
             components: Vec::new(),
             mirror: None,
             mirror_arm64: None,
@@ -126,7 +130,9 @@ impl Platform {
             word.starts_with(|c: char| c.is_ascii_alphanumeric())
                 && word.chars().all(|c| c.is_ascii_alphanumeric() || "-./".contains(c))
         };
-        anyhow::ensure!(word(&self.suite), "suite: \"{}\" is not a suite: write suite = \"trixie\"", self.suite);
+        for suite in [&self.suite].into_iter().chain(&self.updates) {
+            anyhow::ensure!(word(suite), "suite: \"{suite}\" is not a suite: write suite = \"trixie\"");
+        }
         let components = !self.components.is_empty() && self.components.iter().all(word);
         anyhow::ensure!(components, "components: write at least one, as components = [\"main\"]");
         for mirror in self.mirror.iter().chain(&self.mirror_arm64) {
@@ -182,7 +188,9 @@ impl Platform {
         }
         let own = |mirror: &Option<String>| mirror.clone().unwrap_or_default();
         let (suite, components) = (&self.suite, self.components.join(" "));
-        [self.name.as_str(), suite, &components, &own(&self.mirror), &own(&self.mirror_arm64)].join("\n")
+        let mut inputs = vec![self.name.clone(), suite.clone(), components, own(&self.mirror), own(&self.mirror_arm64)];
+        inputs.extend(self.updates.clone());
+        inputs.join("\n")
     }
 
     /// Replaces `{name}` in a list of packages by the platform's list of that name.
