@@ -14,31 +14,31 @@ Feature: A.11 A third party can repeat the test
 
     Examples:
       | block | does                          |
-      | 2.1   | installs Rust                 |
-      | 2.2   | makes the project             |
-      | 2.3   | builds the module             |
-      | 3.1   | builds the image              |
-      | 3.2   | shows the image               |
-      | 4.1   | creates the repository        |
-      | 4.2   | logs in to it                 |
-      | 4.3   | pushes the image              |
-      | 4.4   | pulls the image               |
-      | 5.1   | starts the instance           |
-      | 5.2   | logs in to it                 |
-      | 5.3   | installs Podman               |
-      | 5.4   | installs WasmEdge             |
-      | 5.5   | links crun-wasm               |
-      | 6.1   | makes the folder for Quadlets |
-      | 6.2   | writes the Quadlet            |
-      | 6.3   | starts the workload           |
-      | 7.1   | shows memory                  |
-      | 7.2   | shows CPU time                |
-      | 7.3   | shows the device's memory     |
-      | 7.4   | lists images                  |
-      | 7.5   | times a start                 |
-      | 10.1  | removes the workload          |
-      | 10.2  | terminates the instance       |
-      | 10.3  | deletes the repository        |
+      |   2.1 | installs Rust                 |
+      |   2.2 | makes the project             |
+      |   2.3 | builds the module             |
+      |   3.1 | builds the image              |
+      |   3.2 | shows the image               |
+      |   4.1 | creates the repository        |
+      |   4.2 | logs in to it                 |
+      |   4.3 | pushes the image              |
+      |   4.4 | pulls the image               |
+      |   5.1 | starts the instance           |
+      |   5.2 | logs in to it                 |
+      |   5.3 | installs Podman               |
+      |   5.4 | installs WasmEdge             |
+      |   5.5 | links crun-wasm               |
+      |   6.1 | makes the folder for Quadlets |
+      |   6.2 | writes the Quadlet            |
+      |   6.3 | starts the workload           |
+      |   7.1 | shows memory                  |
+      |   7.2 | shows CPU time                |
+      |   7.3 | shows the device's memory     |
+      |   7.4 | lists images                  |
+      |   7.5 | times a start                 |
+      |  10.1 | removes the workload          |
+      |  10.2 | terminates the instance       |
+      |  10.3 | deletes the repository        |
 
   @A11-2 @shared
   Scenario: The annex has no other block
