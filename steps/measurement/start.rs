@@ -42,12 +42,14 @@ pub(super) const TIME: &str = "raise TimeoutStartSec= in the Quadlet, see that w
 const CONTROLLER: &str = "take this limit out of the Quadlet, or run on a machine whose control groups have its controller, \
                           such as --target vm";
 const FILES: &str = "write EnvironmentFile=-… for a file that may be missing, or take it out of the Quadlet";
+const MISSING: &str =
+    "a program, or a library of the runtime, is missing there: `podman run --rm IMAGE` on that machine says which";
 const HELPERS: &str = "correct ExecStartPre= or ExecStartPost= in the Quadlet";
 const SERVICE: &str = "correct or leave out what the section [Service] of the Quadlet asks for: rootless Podman needs its own \
                        user, its folders, and newuidmap, which NoNewPrivileges=, ProtectSystem= and the like forbid";
 
 /// What systemd logs about a start that it does not make, or that ended before the workload was up, and the remedy.
-const SYSTEMD: [(&str, &str); 11] = [
+const SYSTEMD: [(&str, &str); 12] = [
     ("Failed to load environment files", FILES),
     ("unmet condition check", NEEDS),
     ("being skipped", NEEDS),
@@ -56,6 +58,7 @@ const SYSTEMD: [(&str, &str); 11] = [
     ("Failed at step EXEC", HELPERS),
     ("Failed at step ", SERVICE),
     ("Control process exited", HELPERS),
+    ("status=127", MISSING),
     ("Main process exited", NEEDS),
     ("repeated too quickly", NEEDS),
     ("Failed to", NEEDS),
