@@ -93,7 +93,7 @@ pub fn refusal(trial: &Trial, lines: &[Line], unit: &str, generator: &str) -> Op
             None => StartRefusal::new("systemd", job.unwrap_or("the unit is not loaded"), QUADLET),
         });
     }
-    if was_active(trial) || ran_out_of_memory(trial) {
+    if was_active(trial) || ran_out_of_memory(trial, lines) {
         return None;
     }
     // A process that systemd has started for the unit logs under its own name until it becomes the program.
@@ -154,9 +154,10 @@ fn was_active(trial: &Trial) -> bool {
     entered.is_some_and(|at| at / 1e6 >= trial.begin)
 }
 
-fn ran_out_of_memory(trial: &Trial) -> bool {
+fn ran_out_of_memory(trial: &Trial, lines: &[Line]) -> bool {
+    let said = |line: &Line| line.who == "systemd" && line.text.contains("killed by the OOM killer");
     let killed = trial.last.get("slice.events.oom_kill").is_some_and(|count| count != "0");
-    killed || trial.stops.iter().any(|stop| stop.result == "oom-kill")
+    killed || trial.stops.iter().any(|stop| stop.result == "oom-kill") || lines.iter().any(said)
 }
 
 /// Returns whether a container ran: Podman logged its start, it printed something, or it had a control group and the
@@ -236,6 +237,9 @@ mod tests {
             trial
         };
         assert!(!refused(&killed("slice.events.oom_kill", "1"), &silent));
+        let text = "x.service: A process of this unit has been killed by the OOM killer.".into();
+        let said = Line { at: 1.0, who: "systemd".into(), text, workload: false };
+        assert!(!refused(&trial, &[silent.clone(), vec![said]].concat()));
         let at = |at: f64| killed("show.ActiveEnterTimestampMonotonic", &format!("{:.0}", at * 1e6));
         assert!(!refused(&at(trial.begin + 1.0), &silent));
         assert!(refused(&at(trial.begin - 1.0), &silent), "it was active in an earlier trial");
