@@ -168,7 +168,7 @@ pub fn compare(arguments: &Compare) -> Result<(), Exit> {
 
 /// Shows the chain of runs in a folder.
 pub fn history(folder: &Path, json: bool) -> Result<(), Exit> {
-    let history = History::read(folder).map_err(usage)?;
+    let history = History::read(folder).map_err(usage)?.with_false_alarms();
     print(json, &history, || {
         let line = |OfClaim { claim, kind, equals }: &OfClaim| {
             let on = kind.map(|kind| format!(" on {kind}")).unwrap_or_default();
