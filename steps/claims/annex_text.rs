@@ -200,7 +200,7 @@ impl HereDocument {
     }
 }
 
-/// Returns the lines that comments show as output: those below a label, up to the next line that is no comment.
+/// Returns the lines that comments show as output: those below a label, up to the next line that is not a comment.
 fn shown(lines: &[&str]) -> Vec<String> {
     let (mut shown, mut labelled, mut document) = (Vec::new(), false, HereDocument::default());
     for line in lines {

@@ -189,7 +189,7 @@ impl ScenarioWorld {
         self.check_answer(step, probe, Unit::Seconds, rule)
     }
 
-    /// Checks what became of a block of the annex's commands; one that could not be run to its end is not judged.
+    /// Checks the result of a block of the annex's commands; one that could not be run to its end is not judged.
     pub fn check_pasted(&mut self, block: &str, what: &str, unit: Unit, value: Value) -> anyhow::Result<()> {
         if let (None, Some(Value::Text(why))) = (&self.rehearsed, self.value(&unrun(what, block)).cloned()) {
             return Err(self.checks.block(Reason::Infrastructure { during: Phase::Paste, message: why }));

@@ -1,4 +1,4 @@
-//! Pastes a block of the annex's commands on a machine, and reads what became of it.
+//! Pastes a block of the annex's commands on a machine, and reads its result.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ const OUT_OF_REACH: [(&str, &str); 4] = [
     ("podman login ", "an account at the public registry"),
 ];
 
-/// What a block has printed, and what became of its commands.
+/// What a block has printed, and which of its commands failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pasted {
     pub printed: String,
@@ -65,7 +65,7 @@ pub fn command(block: &Block, folder: &str, token: &str) -> Command {
 }
 
 pub fn parse(text: &str, token: &str) -> Result<Pasted, Unreadable> {
-    let wrong = |seen: &str| Unreadable::new("paste", "what became of the block, below what it printed", seen);
+    let wrong = |seen: &str| Unreadable::new("paste", "the result of the block, below its output", seen);
     let (printed, rest) = text.split_once(&format!("\n{token}\n")).ok_or_else(|| wrong(&tail(text, 2)))?;
     let mut pasted = Pasted { printed: printed.to_owned(), outcome: Outcome::Succeeded, folder: String::new() };
     for line in rest.lines() {

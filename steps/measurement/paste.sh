@@ -1,5 +1,5 @@
-# Runs a block of commands as if it was pasted into a terminal: each command as it stands, whatever became of the one
-# before it, without input. Then prints what did not work, and the folder that the block ended in.
+# Runs a block of commands as if it was pasted into a terminal: each command as it stands, also after one that fails,
+# without input. Then prints what did not work, and the folder that the block ended in.
 #
 #   TEXT    the block
 #   FOLDER  where it begins

@@ -59,7 +59,7 @@ pub enum QuadletChange {
     Cpu(Ratio),
     /// Its volume of this name: it has none.
     Volume(String),
-    /// Its user: it is the system's root, as that of its unit is.
+    /// Its user: its unit and its container run as the system's root.
     Root,
     /// Its program: the entrypoint does not exist.
     Program,

@@ -12,7 +12,7 @@ use crate::base::unit_file::UnitFile;
 pub struct Pair {
     pub name: String,
     pub units: [String; 2],
-    /// Where a client on the machine makes requests to, whichever of them is up.
+    /// Where a client on the machine makes requests to, when either unit is up.
     pub url: Option<String>,
 }
 
